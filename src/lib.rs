@@ -1,0 +1,1 @@
+//! mcpd as a library.

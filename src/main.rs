@@ -1,0 +1,2 @@
+//! The `mcpd` program.
+fn main() {}
