@@ -1,0 +1,382 @@
+//! Cutting frames out of a byte stream.
+
+use crate::error::FrameError;
+use crate::header::{Header, Side};
+use crate::limits::{FRAME_BYTES_PER_SECOND, FRAME_TIMEOUT, HEADER_LEN, VERSION};
+use std::time::{Duration, Instant};
+
+/// What a [`Deframer`] holds a frame against.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// The side that receives.
+    pub side: Side,
+    /// Largest payload in bytes; more is refused before anything is allocated for it.
+    pub max_payload: u32,
+    /// Time for a frame from its first byte to its last, to which one second is added for each
+    /// 16 KiB of payload.
+    pub frame_timeout: Duration,
+}
+
+impl Rules {
+    /// The protocol's own times, for a side that takes payloads of up to `max_payload` bytes.
+    pub const fn new(side: Side, max_payload: u32) -> Rules {
+        Rules {
+            side,
+            max_payload,
+            frame_timeout: FRAME_TIMEOUT,
+        }
+    }
+}
+
+/// A frame whose header is checked and whose payload is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawFrame<'a> {
+    /// The checked header.
+    pub header: Header,
+    /// Everything after it, metadata included.
+    pub payload: &'a [u8],
+}
+
+/// Cuts a byte stream into frames, wherever the stream was chopped up.
+///
+/// Frames that are whole in the input are borrowed from it. Only the cut-off rest of an input is
+/// kept, so a connection that is idle between two frames owns no buffer at all.
+///
+/// ```
+/// use mcpd_proto::{Deframer, Rules, Side};
+/// use std::time::Instant;
+/// let (rules, now) = (Rules::new(Side::Server, 1 << 20), Instant::now());
+/// let mut input = &b"\x01\x03\0\x01\0\0\0\0\0\0\x01\x03\0\x02\0\0"[..]; // a heartbeat and a half
+/// let mut deframer = Deframer::new();
+/// let first = deframer.next(&mut input, &rules, now)?.map(|frame| frame.header.seq);
+/// assert_eq!(first, Some(1));
+/// assert_eq!(deframer.next(&mut input, &rules, now)?, None);
+/// assert_eq!(deframer.deadline(&rules), Some(now + rules.frame_timeout));
+/// # Ok::<(), mcpd_proto::FrameError>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Deframer {
+    /// Bytes of frames that are not cut yet, from `pos` on.
+    rest: Vec<u8>,
+    pos: usize,
+    /// Bytes of an ignored frame that are still to come; they are dropped as they arrive.
+    skip: usize,
+    /// Payload length of the incomplete frame, 0 while its header is incomplete too.
+    expected: u32,
+    /// When the first byte of the incomplete frame was seen.
+    since: Option<Instant>,
+}
+
+impl Deframer {
+    /// Between two frames; allocates nothing.
+    pub const fn new() -> Deframer {
+        Deframer {
+            rest: Vec::new(),
+            pos: 0,
+            skip: 0,
+            expected: 0,
+            since: None,
+        }
+    }
+
+    /// Cuts the next frame, advancing `input`; `None` when all of it was used up, what is left of a
+    /// frame having been stored. Frames of unknown types that may be ignored are skipped.
+    ///
+    /// # Errors
+    /// A header that breaks a rule, as soon as its bytes are there. The stream cannot be used on.
+    #[inline]
+    pub fn next<'d, 'i: 'd>(
+        &'d mut self,
+        input: &mut &'i [u8],
+        rules: &Rules,
+        now: Instant,
+    ) -> Result<Option<RawFrame<'d>>, FrameError> {
+        if self.rest.is_empty() && self.skip == 0 {
+            // The common case: a whole frame in the input.
+            if let Some(head) = input.first_chunk::<HEADER_LEN>() {
+                let header = Header::parse(head, rules.side, rules.max_payload)?;
+                if header.kind.is_some() {
+                    if let Some((frame, after)) = input.split_at_checked(header.frame_len()) {
+                        *input = after;
+                        return Ok(Some(RawFrame {
+                            header,
+                            payload: &frame[HEADER_LEN..],
+                        }));
+                    }
+                }
+            } else if input.is_empty() {
+                return Ok(None);
+            }
+        }
+        self.next_stored(input, rules, now)
+    }
+
+    fn next_stored<'d>(
+        &'d mut self,
+        input: &mut &[u8],
+        rules: &Rules,
+        now: Instant,
+    ) -> Result<Option<RawFrame<'d>>, FrameError> {
+        loop {
+            self.drop_skipped(input);
+            if self.skip > 0 || !self.fill(HEADER_LEN, input) {
+                return self.incomplete(now);
+            }
+            let Some(head) = self.rest[self.pos..].first_chunk::<HEADER_LEN>() else {
+                return self.incomplete(now);
+            };
+            let header = Header::parse(head, rules.side, rules.max_payload)?;
+            self.expected = header.payload_len;
+            if header.kind.is_none() {
+                self.pos += HEADER_LEN;
+                self.skip = header.payload_len as usize;
+                self.since = self.since.filter(|_| self.skip > 0);
+                continue;
+            }
+            if !self.fill(header.frame_len(), input) {
+                return self.incomplete(now);
+            }
+            let start = self.pos + HEADER_LEN;
+            self.pos += header.frame_len();
+            (self.since, self.expected) = (None, 0);
+            return Ok(Some(RawFrame {
+                header,
+                payload: &self.rest[start..self.pos],
+            }));
+        }
+    }
+
+    /// Stores input that is not to be cut yet, because its frames have nowhere to go. They come out
+    /// of [`Deframer::next`] later, before any new input.
+    pub fn hold(&mut self, input: &[u8]) {
+        self.compact();
+        self.rest.extend_from_slice(input);
+        self.since = None;
+    }
+
+    /// Whether bytes are stored: of an incomplete frame, or held ones.
+    pub fn has_rest(&self) -> bool {
+        self.pos < self.rest.len() || self.skip > 0
+    }
+
+    /// Bytes of memory kept between two inputs.
+    pub fn capacity(&self) -> usize {
+        self.rest.capacity()
+    }
+
+    /// Gives memory back if nothing is stored; for a connection that falls idle.
+    pub fn release(&mut self) {
+        if self.pos == self.rest.len() && self.rest.capacity() > 0 {
+            (self.rest, self.pos) = (Vec::new(), 0);
+        }
+    }
+
+    /// When the incomplete frame must be whole, `None` between frames.
+    pub fn deadline(&self, rules: &Rules) -> Option<Instant> {
+        let extra = Duration::from_secs(u64::from(self.expected / FRAME_BYTES_PER_SECOND));
+        self.since.map(|since| since + rules.frame_timeout + extra)
+    }
+
+    /// Starts the time of an incomplete frame anew: this side was not reading, the peer may not be
+    /// blamed for that.
+    pub fn restart_deadline(&mut self, now: Instant) {
+        self.since = self.since.map(|_| now);
+    }
+
+    fn incomplete<T>(&mut self, now: Instant) -> Result<Option<T>, FrameError> {
+        if !self.has_rest() {
+            (self.since, self.expected) = (None, 0);
+            return Ok(None);
+        }
+        self.since.get_or_insert(now);
+        // One byte is enough to tell that a peer speaks another protocol.
+        match self.rest.get(self.pos) {
+            Some(version) if *version != VERSION => Err(FrameError::Version(*version)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Drops bytes of an ignored frame, first from what is stored.
+    fn drop_skipped(&mut self, input: &mut &[u8]) {
+        let stored = self.skip.min(self.rest.len() - self.pos);
+        self.pos += stored;
+        self.skip -= stored;
+        let fresh = self.skip.min(input.len());
+        *input = &input[fresh..];
+        self.skip -= fresh;
+    }
+
+    /// Makes `need` bytes available in `rest`, as far as the input goes; takes no more than that, so
+    /// that the frames behind are cut without copying.
+    fn fill(&mut self, need: usize, input: &mut &[u8]) -> bool {
+        let have = self.rest.len() - self.pos;
+        if have >= need {
+            return true;
+        }
+        self.compact();
+        let (taken, after) = input.split_at((need - have).min(input.len()));
+        self.rest.extend_from_slice(taken);
+        *input = after;
+        self.rest.len() >= need
+    }
+
+    fn compact(&mut self) {
+        if self.pos > 0 {
+            self.rest.drain(..self.pos);
+            self.pos = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ErrorCode, Frame, Heartbeat, Request};
+    use proptest::prelude::*;
+
+    const RULES: Rules = Rules::new(Side::Server, 1 << 20);
+
+    /// Cuts `stream`, fed in pieces of the given sizes, into sequence numbers.
+    fn cut(stream: &[u8], pieces: impl IntoIterator<Item = usize>) -> Result<Vec<u16>, FrameError> {
+        let (mut deframer, now) = (Deframer::new(), Instant::now());
+        let (mut seqs, mut rest) = (Vec::new(), stream);
+        for size in pieces.into_iter().chain([stream.len()]) {
+            let (mut input, after) = rest.split_at(size.min(rest.len()));
+            rest = after;
+            while let Some(frame) = deframer.next(&mut input, &RULES, now)? {
+                Frame::decode(&frame.header, frame.payload, Side::Server)?;
+                seqs.push(frame.header.seq);
+            }
+            assert!(input.is_empty());
+            deframer.release();
+        }
+        assert!(!deframer.has_rest() && deframer.deadline(&RULES).is_none());
+        assert_eq!(deframer.capacity(), 0, "an idle connection owns no buffer");
+        Ok(seqs)
+    }
+
+    fn stream() -> Vec<u8> {
+        let mut wire = Vec::new();
+        Request {
+            seq: 1,
+            topic: b"echo",
+            body: &[b'x'; 50],
+            ..Request::default()
+        }
+        .encode(&mut wire);
+        wire.extend_from_slice(b"\x01\x33\0\0\0\0\0\x07\0\x10ignored");
+        Heartbeat {
+            seq: 2,
+            data: b"12345678",
+            ..Heartbeat::default()
+        }
+        .encode(&mut wire);
+        Request {
+            seq: 3,
+            topic: b"a",
+            ..Request::default()
+        }
+        .encode(&mut wire);
+        wire
+    }
+
+    #[test]
+    fn the_same_frames_come_out_however_the_stream_is_cut() {
+        let wire = stream();
+        assert_eq!(cut(&wire, []), Ok(vec![1, 2, 3]));
+        assert_eq!(cut(&wire, vec![1; wire.len()]), Ok(vec![1, 2, 3]));
+        for at in 0..wire.len() {
+            assert_eq!(cut(&wire, [at]), Ok(vec![1, 2, 3]), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn held_input_comes_out_before_new_input() {
+        let (wire, now) = (stream(), Instant::now());
+        let mut deframer = Deframer::new();
+        let mut input = &wire[..];
+        assert!(deframer.next(&mut input, &RULES, now).unwrap().is_some());
+        deframer.hold(input);
+        let mut more = &wire[..];
+        let mut seqs = Vec::new();
+        while let Some(frame) = deframer.next(&mut more, &RULES, now).unwrap() {
+            seqs.push(frame.header.seq);
+        }
+        assert_eq!(seqs, [2, 3, 1, 2, 3]);
+    }
+
+    #[test]
+    fn another_protocol_is_told_by_its_first_byte() {
+        for hello in [&b"G"[..], b"\x16", b"GET / HTTP/1.1\r\n\r\n"] {
+            let mut input = hello;
+            let error = Deframer::new()
+                .next(&mut input, &RULES, Instant::now())
+                .unwrap_err();
+            assert_eq!(error.code(), ErrorCode::UNSUPPORTED_VERSION);
+        }
+    }
+
+    #[test]
+    fn a_length_over_the_limit_is_refused_before_anything_is_kept_for_it() {
+        let mut deframer = Deframer::new();
+        let mut input = &b"\x01\x01\0\x01\xff\xff\xff\xff\0\0"[..];
+        let error = deframer
+            .next(&mut input, &RULES, Instant::now())
+            .unwrap_err();
+        assert_eq!(error.code(), ErrorCode::FRAME_TOO_LARGE);
+        assert_eq!(deframer.capacity(), 0);
+    }
+
+    #[test]
+    fn the_time_of_a_frame_runs_from_its_first_byte_and_grows_with_its_size() {
+        let (mut deframer, start) = (Deframer::new(), Instant::now());
+        let later = start + Duration::from_secs(5);
+        assert!(
+            deframer
+                .next(&mut &b"\x01\x01\0\x01"[..], &RULES, start)
+                .unwrap()
+                .is_none()
+        );
+        assert_eq!(
+            deframer.deadline(&RULES),
+            Some(start + Duration::from_secs(30))
+        );
+        assert!(
+            deframer
+                .next(&mut &b"\0\x10\0\0\0\0x"[..], &RULES, later)
+                .unwrap()
+                .is_none()
+        );
+        assert_eq!(
+            deframer.deadline(&RULES),
+            Some(start + Duration::from_secs(30 + 64))
+        );
+        deframer.restart_deadline(later);
+        assert_eq!(
+            deframer.deadline(&RULES),
+            Some(later + Duration::from_secs(30 + 64))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_pieces_give_the_same_frames(pieces in prop::collection::vec(0usize..40, 0..60)) {
+            prop_assert_eq!(cut(&stream(), pieces), Ok(vec![1, 2, 3]));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), at in 0usize..300) {
+            let (mut deframer, now) = (Deframer::new(), Instant::now());
+            let (first, second) = bytes.split_at(at.min(bytes.len()));
+            'outer: for mut input in [first, second] {
+                loop {
+                    match deframer.next(&mut input, &RULES, now) {
+                        Ok(Some(frame)) => drop(Frame::decode(&frame.header, frame.payload, Side::Server)),
+                        Ok(None) => break,
+                        Err(_) => break 'outer,
+                    }
+                }
+            }
+        }
+    }
+}
