@@ -1,0 +1,67 @@
+# `make` lists the targets. Everything here also works from a fresh clone; the tools that
+# cargo does not bring along are fetched once into $(MCPD_TOOLS), outside the checkout.
+
+MCPD_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mcpd-tools
+export MCPD_TOOLS
+export PATH := $(MCPD_TOOLS)/bin:$(PATH)
+
+CARGO ?= cargo
+# Seconds for each fuzz target in `make fuzz` and `make test`.
+FUZZ_SECONDS ?= 10
+# Arguments for the daemon in `make run`, for example ARGS="--listen 127.0.0.1:9000".
+ARGS ?=
+# CI shows every failure of a run, a developer wants the first one soon.
+NEXTEST_PROFILE ?= $(if $(CI),ci,default)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench fmt lint doc deny fuzz clean tools fmt-check unit doctest
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Start the daemon with its built-in defaults (ARGS="..." for more)
+	@# Not the release profile: its link-time optimisation makes a first build take minutes.
+	$(CARGO) run --locked --profile quick --bin mcpd -- serve $(ARGS)
+
+test: ## Everything CI checks: format, lints, tests, docs, licences, ten seconds of each fuzz target
+	@MAKE="$(MAKE)" scripts/run-steps tools fmt-check lint unit doctest doc deny fuzz
+
+bench: ## Print the figures the project promises, beside their references (minutes; a quiet machine)
+	$(CARGO) build --locked --release
+	$(CARGO) run --locked --release -p mcpd-figures -- all --mcpd target/release/mcpd
+
+fmt: ## Format the sources
+	$(CARGO) fmt --all
+
+lint: ## Clippy over everything, warnings are errors
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+doc: ## Build the API documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+
+deny: tools-cargo-deny ## Check licences, banned crates and where crates come from
+	$(CARGO) deny --locked check licenses bans sources
+
+fuzz: tools-cargo-fuzz ## Run each fuzz target for FUZZ_SECONDS (10)
+	scripts/fuzz-smoke $(FUZZ_SECONDS)
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
+	rm -rf fuzz/target fuzz/artifacts fuzz/coverage
+
+tools: ## Fetch what cargo does not bring along (nextest, deny, fuzz)
+	scripts/setup-tools
+
+fmt-check:
+	$(CARGO) fmt --all --check
+	@# A workspace of its own, and rustfmt refuses one that has no sources yet.
+	@[ ! -d fuzz/fuzz_targets ] || $(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+
+unit: tools-cargo-nextest ## Unit and integration tests only
+	$(CARGO) nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
+
+doctest: ## The examples in the documentation only
+	$(CARGO) test --locked --doc --workspace --quiet
+
+tools-%:
+	@scripts/setup-tools $* >/dev/null
