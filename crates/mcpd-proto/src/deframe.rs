@@ -95,14 +95,14 @@ impl Deframer {
             // The common case: a whole frame in the input.
             if let Some(head) = input.first_chunk::<HEADER_LEN>() {
                 let header = Header::parse(head, rules.side, rules.max_payload)?;
-                if header.kind.is_some() {
-                    if let Some((frame, after)) = input.split_at_checked(header.frame_len()) {
-                        *input = after;
-                        return Ok(Some(RawFrame {
-                            header,
-                            payload: &frame[HEADER_LEN..],
-                        }));
-                    }
+                if header.kind.is_some()
+                    && let Some((frame, after)) = input.split_at_checked(header.frame_len())
+                {
+                    *input = after;
+                    return Ok(Some(RawFrame {
+                        header,
+                        payload: &frame[HEADER_LEN..],
+                    }));
                 }
             } else if input.is_empty() {
                 return Ok(None);

@@ -1,0 +1,451 @@
+//! The server's end of a connection.
+
+use super::Ended;
+use super::budget::Budget;
+use super::in_flight::InFlight;
+use super::link::{HeartbeatSettings, Link, LinkReport};
+use crate::code::ErrorCode;
+use crate::deframe::{RawFrame, Rules};
+use crate::frame::{Frame, GoAway, GoAwayReason, Heartbeat, Hello, Request};
+use crate::header::{Kind, Side};
+use crate::limits::{
+    CLIENT_MAX_PAYLOAD, FRAME_TIMEOUT, MAX_DEMANDED_HELLO_LEN, SERVER_MAX_PAYLOAD,
+};
+use crate::meta::MetaBuf;
+use crate::topic::Topic;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a server tells its clients and holds them to. Shared by all connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// SERVER_ID, ≤ 128 bytes.
+    pub server_id: String,
+    /// INCARNATION of the memory of message ids.
+    pub incarnation: [u8; 16],
+    /// Largest payload taken, in bytes; at least 1 MiB, as clients may count on that unannounced.
+    pub max_payload: u32,
+    /// Unanswered requests a connection may have; at least 256, as for `max_payload`.
+    pub max_in_flight: u16,
+    /// Our heartbeats.
+    pub heartbeat: HeartbeatSettings,
+    /// HEARTBEAT, CANCEL, CONFIRM, ERROR and ignored frames a client may send in a second.
+    pub control_per_second: u32,
+    /// Time for one frame, to which a second is added for each 16 KiB.
+    pub frame_timeout: Duration,
+    /// Set where credentials are demanded: time from accept to a complete HELLO.
+    pub demand_hello: Option<Duration>,
+}
+
+impl Default for ServerSettings {
+    fn default() -> ServerSettings {
+        ServerSettings {
+            server_id: "mcpd".to_owned(),
+            incarnation: [0; 16],
+            max_payload: SERVER_MAX_PAYLOAD,
+            max_in_flight: 1024,
+            heartbeat: HeartbeatSettings::default(),
+            control_per_second: 2000,
+            frame_timeout: FRAME_TIMEOUT,
+            demand_hello: None,
+        }
+    }
+}
+
+/// A request that passed everything a connection can judge by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Admitted<'a> {
+    /// The frame.
+    pub request: Request<'a>,
+    /// Its topic, valid.
+    pub topic: Topic<'a>,
+}
+
+/// What a frame asks the driver to do.
+#[derive(Debug)]
+pub enum ServerEvent<'a> {
+    /// Nothing: it was dealt with.
+    None,
+    /// Run this. Call [`Server::begin`] unless it was answered at once.
+    Request(Admitted<'a>),
+    /// Answer this with an ERROR; the connection goes on.
+    Refused(Request<'a>, ErrorCode, String),
+    /// Stop the work on this unanswered request, then answer CANCELLED.
+    Cancel(u16),
+    /// Decide on this HELLO, with [`Server::welcome`] or by ending the connection, before the next
+    /// frame is looked at.
+    Hello(Hello<'a>),
+    /// The outcome of this message id has arrived.
+    Confirm([u8; 16]),
+    /// A heartbeat taught something.
+    Link(LinkReport),
+    /// The peer reports a connection error; it is to be logged, not answered.
+    PeerError(ErrorCode, &'a str),
+}
+
+/// The parts of a HELLO answer that a driver decides.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Welcome {
+    /// DEDUP_WINDOW_S, where there is a memory of message ids.
+    pub dedup_window_s: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing was received.
+    Opening,
+    /// A HELLO waits for a decision.
+    Deciding(u16),
+    Open,
+}
+
+/// The server's end of a connection: see [`crate::session`].
+#[derive(Debug)]
+pub struct Server {
+    settings: Arc<ServerSettings>,
+    state: State,
+    hello_by: Option<Instant>,
+    in_flight: InFlight<()>,
+    link: Link,
+    control: Budget,
+    peer_max_payload: u32,
+    /// New requests are refused with DRAINING from then on.
+    refuse_at: Option<Instant>,
+    refusing: bool,
+}
+
+impl Server {
+    /// A connection accepted at `now`.
+    pub fn new(settings: Arc<ServerSettings>, now: Instant) -> Server {
+        Server {
+            state: State::Opening,
+            hello_by: settings.demand_hello.map(|within| now + within),
+            in_flight: InFlight::new(),
+            link: Link::new(settings.heartbeat, now),
+            control: Budget::new(now),
+            peer_max_payload: CLIENT_MAX_PAYLOAD,
+            refuse_at: None,
+            refusing: false,
+            settings,
+        }
+    }
+
+    /// What to hold the next frame against. Before a demanded HELLO only a small frame is taken.
+    #[inline]
+    pub fn rules(&self) -> Rules {
+        let max = if self.hello_by.is_some() {
+            MAX_DEMANDED_HELLO_LEN
+        } else {
+            self.settings.max_payload
+        };
+        Rules {
+            side: Side::Server,
+            max_payload: max,
+            frame_timeout: self.settings.frame_timeout,
+        }
+    }
+
+    /// Bytes were read at `now`; once per read, before its frames.
+    #[inline]
+    pub fn bytes_received(&mut self, now: Instant) {
+        self.link.received(now);
+    }
+
+    /// Bytes were written at `now`; once per write.
+    #[inline]
+    pub fn bytes_sent(&mut self, now: Instant) {
+        self.link.sent(now);
+    }
+
+    /// Takes a frame. Frames that must go out at once are appended to `control`.
+    ///
+    /// # Errors
+    /// The connection must end: send the code with `seq_id` 0, flush, close.
+    #[inline]
+    pub fn receive<'a>(
+        &mut self,
+        raw: &RawFrame<'a>,
+        now: Instant,
+        control: &mut Vec<u8>,
+    ) -> Result<ServerEvent<'a>, Ended> {
+        if self.state != State::Open {
+            self.first_frame(raw)?;
+        }
+        match Frame::decode(&raw.header, raw.payload, Side::Server)? {
+            Frame::Request(request) => self.request(request),
+            frame => self.other(frame, now, control),
+        }
+    }
+
+    /// Checks the order of frames while the connection is not open yet.
+    fn first_frame(&mut self, raw: &RawFrame<'_>) -> Result<(), Ended> {
+        let is_hello = raw.header.kind == Some(Kind::Hello);
+        match self.state {
+            State::Opening if self.hello_by.is_some() && !is_hello => {
+                let text = "the first frame must be a HELLO with credentials";
+                Err(Ended::new(ErrorCode::UNAUTHENTICATED, text))
+            }
+            State::Opening if !is_hello => {
+                self.state = State::Open;
+                Ok(())
+            }
+            State::Deciding(_) => Err(Ended::new(
+                ErrorCode::PROTOCOL_ERROR,
+                "a frame came before HELLO was decided",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn request<'a>(&mut self, request: Request<'a>) -> Result<ServerEvent<'a>, Ended> {
+        self.link.used();
+        if self.in_flight.contains(request.seq) {
+            let text = format!("seq_id {} is still unanswered", request.seq);
+            return Err(Ended::new(ErrorCode::PROTOCOL_ERROR, text));
+        }
+        let topic = match Topic::parse(request.topic) {
+            Ok(topic) => topic,
+            Err(error) => {
+                let text = error.to_string();
+                return Ok(ServerEvent::Refused(
+                    request,
+                    ErrorCode::INVALID_REQUEST,
+                    text,
+                ));
+            }
+        };
+        if let Some(tag) = request.meta.unknown_critical() {
+            let text = format!("critical metadata tag 0x{tag:02x} is not understood");
+            return Ok(ServerEvent::Refused(request, ErrorCode::UNSUPPORTED, text));
+        }
+        if self.in_flight.len() >= usize::from(self.settings.max_in_flight) {
+            let text = format!("{} requests are unanswered", self.settings.max_in_flight);
+            return Ok(ServerEvent::Refused(
+                request,
+                ErrorCode::TOO_MANY_IN_FLIGHT,
+                text,
+            ));
+        }
+        Ok(ServerEvent::Request(Admitted { request, topic }))
+    }
+
+    fn other<'a>(
+        &mut self,
+        frame: Frame<'a>,
+        now: Instant,
+        control: &mut Vec<u8>,
+    ) -> Result<ServerEvent<'a>, Ended> {
+        if let Frame::Hello(hello) = frame {
+            return self.hello(hello);
+        }
+        if !self.control.take(now, self.settings.control_per_second) {
+            let text = format!(
+                "over {} control frames a second",
+                self.settings.control_per_second
+            );
+            return Err(Ended::new(ErrorCode::CALM_DOWN, text));
+        }
+        Ok(match frame {
+            Frame::Heartbeat(beat) => self.heartbeat(beat, now, control),
+            Frame::Cancel(cancel) if self.in_flight.contains(cancel.seq) => {
+                ServerEvent::Cancel(cancel.seq)
+            }
+            Frame::Confirm(confirm) => confirm
+                .meta
+                .message_id()
+                .map_or(ServerEvent::None, ServerEvent::Confirm),
+            Frame::Error(error) => ServerEvent::PeerError(error.code, error.text()),
+            // Cancelling what is not there is ignored, and so are types that say they may be; the
+            // header check has refused what a client may not send.
+            _ => ServerEvent::None,
+        })
+    }
+
+    fn hello<'a>(&mut self, hello: Hello<'a>) -> Result<ServerEvent<'a>, Ended> {
+        if self.state != State::Opening {
+            let text = "HELLO may only be the first frame, once";
+            return Err(Ended::new(ErrorCode::PROTOCOL_ERROR, text));
+        }
+        self.state = State::Deciding(hello.seq);
+        if let Some(interval) = hello.meta.heartbeat() {
+            self.link.peer_announces(interval);
+        }
+        if let Some(max) = hello.meta.max_payload() {
+            self.peer_max_payload = max;
+        }
+        Ok(ServerEvent::Hello(hello))
+    }
+
+    fn heartbeat(
+        &mut self,
+        beat: Heartbeat<'_>,
+        now: Instant,
+        control: &mut Vec<u8>,
+    ) -> ServerEvent<'static> {
+        if beat.reply {
+            return self
+                .link
+                .answered(now, beat.seq)
+                .map_or(ServerEvent::None, ServerEvent::Link);
+        }
+        if let Some(interval) = beat.meta.heartbeat() {
+            self.link.peer_announces(interval);
+        }
+        let meta = crate::Meta::EMPTY;
+        Heartbeat {
+            seq: beat.seq,
+            reply: true,
+            data: beat.data,
+            meta,
+        }
+        .encode(control);
+        ServerEvent::None
+    }
+
+    /// Accepts the HELLO that waits for a decision and appends the answer; nothing if none waits.
+    pub fn welcome(&mut self, welcome: Welcome, control: &mut Vec<u8>) {
+        let State::Deciding(seq) = self.state else {
+            return;
+        };
+        (self.state, self.hello_by) = (State::Open, None);
+        let mut meta = MetaBuf::new();
+        meta.set_heartbeat(self.link.announced());
+        meta.set_max_payload(self.settings.max_payload);
+        meta.set_max_in_flight(self.settings.max_in_flight);
+        // Configuration keeps the id within its limit; a longer one is left out.
+        let _ = meta.set_server_id(&self.settings.server_id);
+        meta.set_incarnation(self.settings.incarnation);
+        if let Some(seconds) = welcome.dedup_window_s {
+            meta.set_dedup_window_s(seconds);
+        }
+        Hello {
+            seq,
+            reply: true,
+            meta: meta.view(),
+        }
+        .encode(control);
+        self.link.known_to_peer();
+    }
+
+    /// A request was dispatched and will be answered later: its `seq_id` is taken until
+    /// [`Server::finish`].
+    pub fn begin(&mut self, seq: u16) {
+        self.in_flight.insert(seq, ());
+    }
+
+    /// The final answer to `seq` is on its way out; `false` if it was not in flight.
+    pub fn finish(&mut self, seq: u16) -> bool {
+        self.in_flight.remove(seq).is_some()
+    }
+
+    /// Requests begun and not finished.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Largest payload the client takes.
+    #[inline]
+    pub fn peer_max_payload(&self) -> u32 {
+        self.peer_max_payload
+    }
+
+    /// Whether a HELLO waits for [`Server::welcome`]; no frame may be looked at until then.
+    pub fn is_deciding(&self) -> bool {
+        matches!(self.state, State::Deciding(_))
+    }
+
+    /// Asks the client to move; requests are served on until `refuse_at`. A later call may only
+    /// bring that time forward; `false` if the client had been asked before.
+    pub fn go_away(
+        &mut self,
+        reason: GoAwayReason,
+        text: &str,
+        retry_after: Option<Duration>,
+        refuse_at: Instant,
+        control: &mut Vec<u8>,
+    ) -> bool {
+        if let Some(before) = self.refuse_at {
+            self.refuse_at = Some(before.min(refuse_at));
+            return false;
+        }
+        self.refuse_at = Some(refuse_at);
+        let mut meta = MetaBuf::new();
+        if let Some(wait) = retry_after {
+            meta.set_retry_after(wait);
+        }
+        GoAway {
+            reason: reason as u16,
+            text,
+            meta: meta.view(),
+        }
+        .encode(control);
+        true
+    }
+
+    /// New requests are refused with DRAINING from now on.
+    pub fn refuse_new(&mut self) {
+        self.refusing = true;
+    }
+
+    /// Whether new requests are refused with DRAINING.
+    #[inline]
+    pub fn is_refusing(&self) -> bool {
+        self.refusing
+    }
+
+    /// Whether the client was asked to move.
+    pub fn is_going_away(&self) -> bool {
+        self.refuse_at.is_some() || self.refusing
+    }
+
+    /// This side does not read for now; the peer's silence does not count.
+    pub fn pause_reading(&mut self, now: Instant) {
+        self.link.pause(now);
+    }
+
+    /// This side reads again.
+    pub fn resume_reading(&mut self, now: Instant) {
+        self.link.resume(now);
+    }
+
+    /// When [`Server::on_deadline`] has something to do. It may be early, never late.
+    pub fn deadline(&self) -> Option<Instant> {
+        let refuse = self.refuse_at.filter(|_| !self.refusing);
+        let hello = self.hello_by.filter(|_| !self.is_deciding());
+        self.link
+            .deadline()
+            .into_iter()
+            .chain(refuse)
+            .chain(hello)
+            .min()
+    }
+
+    /// Does what is due at `now`; heartbeats are appended to `control`.
+    ///
+    /// # Errors
+    /// The connection must end: the peer is dead, or its HELLO is late.
+    pub fn on_deadline(
+        &mut self,
+        now: Instant,
+        control: &mut Vec<u8>,
+    ) -> Result<Option<LinkReport>, Ended> {
+        if self.refuse_at.is_some_and(|at| now >= at) {
+            self.refusing = true;
+        }
+        if self.hello_by.is_some_and(|by| now >= by) && !self.is_deciding() {
+            return Err(Ended::new(ErrorCode::UNAUTHENTICATED, "no HELLO in time"));
+        }
+        self.link.on_deadline(now, control)
+    }
+
+    /// Our and the peer's heartbeat interval.
+    pub fn intervals(&self) -> (Duration, Duration) {
+        (self.link.interval(), self.link.peer_interval())
+    }
+
+    /// Gives memory back that an idle connection does not need.
+    pub fn release(&mut self) {
+        self.in_flight.release();
+    }
+}
