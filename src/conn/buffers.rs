@@ -1,0 +1,49 @@
+//! Memory that connections of one thread share, because only one of them runs at a time.
+
+use super::lanes::Lanes;
+use std::cell::RefCell;
+
+/// Bytes read at once. One read of a busy connection brings hundreds of small frames; a larger buffer
+/// measured no better and falls out of the cache.
+pub(super) const READ_BUFFER: usize = 64 * 1024;
+
+/// Outbound lanes kept for reuse by a thread: those of the connections that are being written to at
+/// the same time, which is mostly one.
+const MAX_SPARE_LANES: usize = 16;
+
+/// Bytes of a lane's buffer above which it is given back rather than kept.
+const MAX_KEPT_LANE: usize = 256 * 1024;
+
+thread_local! {
+    static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
+    static SPARE: RefCell<Vec<Box<Lanes>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends the thread's read buffer.
+#[inline]
+pub(super) fn with_read_buffer<R>(use_it: impl FnOnce(&mut [u8]) -> R) -> R {
+    READ.with(|buffer| match buffer.try_borrow_mut() {
+        Ok(mut buffer) => use_it(&mut buffer),
+        // Only a connection that is polled from within another one's poll gets here.
+        Err(_) => use_it(&mut [0; 4096]),
+    })
+}
+
+/// Empty lanes, from the thread's spares if there are any.
+#[inline]
+pub(super) fn take_lanes() -> Box<Lanes> {
+    SPARE.with(|spare| spare.try_borrow_mut().ok().and_then(|mut s| s.pop())).unwrap_or_default()
+}
+
+/// Gives lanes back once everything in them is written.
+#[inline]
+pub(super) fn give_back(mut lanes: Box<Lanes>) {
+    lanes.clear(MAX_KEPT_LANE);
+    SPARE.with(|spare| {
+        if let Ok(mut spare) = spare.try_borrow_mut()
+            && spare.len() < MAX_SPARE_LANES
+        {
+            spare.push(lanes);
+        }
+    });
+}

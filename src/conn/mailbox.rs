@@ -1,0 +1,83 @@
+//! What reaches a connection's task from outside: answers of work, and orders of the server.
+
+use crate::message::Answer;
+use mcpd_proto::GoAwayReason;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+/// A piece of mail. Answers are bounded by the requests in flight, orders by the few the server has.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// Work on this request has ended with an answer.
+    Done(u16, Answer<'static>),
+    /// Work on this request has stopped without one: it was cancelled, or it panicked.
+    Stopped(u16),
+    /// An order.
+    Order(Order),
+}
+
+/// What the server wants of a connection.
+#[derive(Debug, Clone)]
+pub enum Order {
+    /// Ask the client to move, and refuse its requests from then on.
+    GoAway {
+        /// Why.
+        reason: GoAwayReason,
+        /// How long the client should wait before it dials.
+        retry_after: Duration,
+        /// When requests are refused.
+        refuse_at: Instant,
+    },
+    /// Refuse new requests now; end with CLOSING when the last answer is out.
+    Finish,
+    /// Stop the work that is left, answer it, and end.
+    Cut,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    mail: Vec<Mail>,
+    waker: Option<Waker>,
+}
+
+/// The mailbox of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    /// Lets the connection look without locking.
+    has_mail: AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+impl Mailbox {
+    /// Puts mail in and wakes the connection.
+    pub(super) fn send(&self, mail: Mail) {
+        let waker = {
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            inner.mail.push(mail);
+            self.has_mail.store(true, Ordering::Release);
+            inner.waker.clone()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Remembers whom to wake.
+    pub(super) fn register(&self, cx: &Context<'_>) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.waker = Some(cx.waker().clone());
+    }
+
+    /// Takes everything that came.
+    #[inline]
+    pub(super) fn take(&self) -> Vec<Mail> {
+        if !self.has_mail.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        self.has_mail.store(false, Ordering::Release);
+        std::mem::take(&mut inner.mail)
+    }
+}

@@ -1,0 +1,71 @@
+//! Connections: listener, limits, the socket driver and the outbound lanes.
+//!
+//! A connection is one task that owns its socket, its session and what waits to be written. It knows
+//! nothing of routes and handlers but the [`Dispatch`] trait.
+
+mod buffers;
+mod driver;
+mod lanes;
+mod listener;
+mod mailbox;
+mod proxy;
+mod registry;
+mod settings;
+mod socket;
+mod work;
+
+pub use listener::{Listener, ListenerError};
+pub use registry::Registry;
+pub use settings::{ConnSettings, ListenSettings};
+
+use crate::message::{Answer, Call, Outcome};
+use crate::telemetry::RouteStats;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where a connection takes its requests.
+pub trait Dispatch: Send + Sync + 'static {
+    /// The routes at one moment. A connection takes it once for everything that one read brought, so
+    /// that a request keeps the table it began with.
+    type Table;
+    /// One route; cheap to clone.
+    type Route: Route;
+
+    /// The routes of now.
+    fn table(&self) -> Self::Table;
+
+    /// Finds the route of a call and judges it in the protocol's order; `refusing` says that this
+    /// connection takes no new requests.
+    ///
+    /// # Errors
+    /// The answer, when the request goes no further.
+    fn route<'t>(
+        &self,
+        table: &'t Self::Table,
+        call: &Call<'_>,
+        refusing: bool,
+    ) -> Result<&'t Self::Route, Refusal<'t>>;
+}
+
+/// A request that is answered without being run.
+#[derive(Debug)]
+pub struct Refusal<'t> {
+    /// Always an ERROR of class 0x02.
+    pub answer: Answer<'static>,
+    /// Where it is counted.
+    pub stats: &'t RouteStats,
+}
+
+/// What a connection needs to know of a route.
+pub trait Route: Clone + Send + 'static {
+    /// Runs the handler, or begins to.
+    fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a>;
+    /// How long a request may take, from its last byte to its answer.
+    fn timeout(&self) -> Duration;
+    /// Whether requests of one connection to one topic run one at a time.
+    fn is_ordered(&self) -> bool;
+    /// Where its requests are counted.
+    fn stats(&self) -> &Arc<RouteStats>;
+    /// ROUTE_REVISION for its answers, when that is wanted.
+    fn revision(&self) -> Option<u64>;
+}

@@ -1,0 +1,51 @@
+//! What connections are held to. Each limit has its default and its reason in
+//! `docs/configuration.md`.
+
+use mcpd_proto::session::ServerSettings;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Limits of one connection. A connection keeps those it was accepted with.
+#[derive(Debug, Clone)]
+pub struct ConnSettings {
+    /// What the protocol's own state machine needs.
+    pub session: Arc<ServerSettings>,
+    /// Bytes of requests that are being worked on; above it the connection is not read.
+    pub max_in_flight_bytes: usize,
+    /// Bytes that wait to be written; above it the connection is not read.
+    pub max_outbound_bytes: usize,
+    /// How long not a single byte may be taken by the peer before it is a SLOW_CONSUMER.
+    pub write_timeout: Duration,
+    /// Age at which a client is asked to move; zero for never.
+    pub max_age: Duration,
+    /// Spread of `max_age`, in percent either way, so that connections do not move together.
+    pub max_age_jitter: u32,
+    /// Time between asking a client to move for its age and refusing its requests.
+    pub goaway_grace: Duration,
+    /// How long the read side stays open after the last frame.
+    pub close_linger: Duration,
+    /// Takes AUTH_TOKEN over plaintext from addresses other than loopback.
+    pub allow_plaintext_token: bool,
+}
+
+/// What the listener is held to.
+#[derive(Debug, Clone)]
+pub struct ListenSettings {
+    /// Where to listen.
+    pub addr: SocketAddr,
+    /// Connections the kernel queues before they are accepted.
+    pub backlog: u32,
+    /// Connections at one time.
+    pub max_connections: usize,
+    /// Connections accepted in a second; 0 for any number.
+    pub accepts_per_second: u32,
+    /// Whether every connection begins with a PROXY protocol v2 header.
+    pub proxy_protocol: bool,
+    /// Time for that header.
+    pub proxy_timeout: Duration,
+    /// TCP keepalive; zero for none.
+    pub keepalive: Duration,
+    /// TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged; zero for the system's choice.
+    pub user_timeout: Duration,
+}

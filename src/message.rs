@@ -1,0 +1,213 @@
+//! What passes between a connection and a handler: a [`Call`] one way, an [`Answer`] the other.
+
+use bytes::Bytes;
+use mcpd_proto::topic::Topic;
+use mcpd_proto::{ErrorCode, Meta, MetaBuf, Qos, Request};
+use std::borrow::Cow;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Unique within this process.
+    pub connection: u64,
+    /// The client's address; the original one where the PROXY protocol tells it.
+    pub addr: SocketAddr,
+    /// CLIENT_ID of its HELLO.
+    pub client_id: Option<Arc<str>>,
+}
+
+/// A request as routing and handlers see it. It borrows from the buffer it was read into.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// The valid topic.
+    pub topic: Topic<'a>,
+    /// What the client says.
+    pub body: &'a [u8],
+    /// Its metadata.
+    pub meta: Meta<'a>,
+    /// 0–7, higher is more urgent.
+    pub priority: u8,
+    /// The least delivery the client accepts.
+    pub qos: Qos,
+    /// When its last byte was read.
+    pub received: Instant,
+    /// Where it came from.
+    pub peer: &'a Arc<Peer>,
+}
+
+impl<'a> Call<'a> {
+    /// The call of an admitted request.
+    #[inline]
+    pub fn new(
+        request: &Request<'a>,
+        topic: Topic<'a>,
+        received: Instant,
+        peer: &'a Arc<Peer>,
+    ) -> Call<'a> {
+        let Request { body, meta, priority, qos, .. } = *request;
+        Call { topic, body, meta, priority, qos, received, peer }
+    }
+
+    /// How long the client is willing to wait, at most `route`: what is left of its patience counts
+    /// from the moment the frame was read.
+    #[inline]
+    pub fn timeout(&self, route: Duration) -> Duration {
+        match self.meta.timeout_ms() {
+            Some(ms) => route.min(Duration::from_millis(ms.into())),
+            None => route,
+        }
+    }
+}
+
+/// The bytes of an answer.
+#[derive(Debug, Clone)]
+pub enum Body<'a> {
+    /// Bytes of the request or of the handler itself, copied into the outbound buffer.
+    Borrowed(&'a [u8]),
+    /// Bytes of their own; large ones go out without being copied.
+    Shared(Bytes),
+}
+
+impl Body<'_> {
+    /// The bytes.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Body::Borrowed(bytes) => bytes,
+            Body::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// What a handler, or whoever refuses a request before one, says. There is one for every request.
+#[derive(Debug, Clone)]
+pub enum Answer<'a> {
+    /// A RESPONSE.
+    Response {
+        /// Its body.
+        body: Body<'a>,
+        /// Media type of the body.
+        content_type: Option<Cow<'a, str>>,
+    },
+    /// An ERROR on the request's `seq_id`.
+    Error {
+        /// What the client may conclude.
+        code: ErrorCode,
+        /// Text of at most 1 KiB; for HANDLER_ERROR a body.
+        detail: Cow<'a, str>,
+        /// How long the client should wait before it tries again.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl<'a> Answer<'a> {
+    /// A RESPONSE with these bytes.
+    #[inline]
+    pub fn bytes(body: &'a [u8]) -> Answer<'a> {
+        Answer::Response { body: Body::Borrowed(body), content_type: None }
+    }
+
+    /// A RESPONSE whose body is JSON.
+    pub fn json(body: Vec<u8>) -> Answer<'static> {
+        let content_type = Some(Cow::Borrowed("application/json"));
+        Answer::Response { body: Body::Shared(body.into()), content_type }
+    }
+
+    /// An ERROR.
+    pub fn error(code: ErrorCode, detail: impl Into<Cow<'a, str>>) -> Answer<'a> {
+        Answer::Error { code, detail: detail.into(), retry_after: None }
+    }
+
+    /// The code of an ERROR, `None` for a RESPONSE.
+    #[inline]
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Answer::Response { .. } => None,
+            Answer::Error { code, .. } => Some(*code),
+        }
+    }
+
+    /// The metadata of the answer's own, added to what the connection adds.
+    pub(crate) fn put_meta(&self, meta: &mut MetaBuf) {
+        match self {
+            Answer::Response { content_type: Some(content_type), .. } => {
+                // A handler's media type that is no valid one is left out rather than failing what
+                // has already been done.
+                let _ = meta.set_content_type(content_type);
+            }
+            Answer::Error { retry_after: Some(wait), .. } => meta.set_retry_after(*wait),
+            _ => {}
+        }
+    }
+}
+
+/// Work whose answer comes later.
+pub type Work = Pin<Box<dyn Future<Output = Answer<'static>> + Send>>;
+
+/// What calling a handler gives.
+pub enum Outcome<'a> {
+    /// The answer, at once: no task, no channel, no allocation.
+    Now(Answer<'a>),
+    /// Work to be run by the connection. Dropping it must stop it.
+    Later(Work),
+}
+
+impl std::fmt::Debug for Outcome<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Outcome::Now(answer) => f.debug_tuple("Now").field(answer).finish(),
+            Outcome::Later(_) => f.write_str("Later"),
+        }
+    }
+}
+
+/// A call that owns what it refers to, for work that outlives the read buffer.
+#[derive(Debug, Clone)]
+pub struct OwnedCall {
+    topic: Box<str>,
+    body: Bytes,
+    meta: Box<[u8]>,
+    priority: u8,
+    qos: Qos,
+    received: Instant,
+    peer: Arc<Peer>,
+}
+
+impl From<&Call<'_>> for OwnedCall {
+    fn from(call: &Call<'_>) -> OwnedCall {
+        OwnedCall {
+            topic: call.topic.as_str().into(),
+            body: Bytes::copy_from_slice(call.body),
+            meta: call.meta.as_bytes().into(),
+            priority: call.priority,
+            qos: call.qos,
+            received: call.received,
+            peer: Arc::clone(call.peer),
+        }
+    }
+}
+
+impl OwnedCall {
+    /// The call again; `None` never happens, as topic and metadata were valid before.
+    pub fn as_call(&self) -> Option<Call<'_>> {
+        Some(Call {
+            topic: Topic::parse(self.topic.as_bytes()).ok()?,
+            body: &self.body,
+            meta: Meta::parse(&self.meta).ok()?,
+            priority: self.priority,
+            qos: self.qos,
+            received: self.received,
+            peer: &self.peer,
+        })
+    }
+
+    /// The body, shared.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+}
