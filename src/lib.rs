@@ -1,1 +1,3 @@
 //! mcpd as a library.
+
+pub mod lifecycle;
