@@ -118,7 +118,7 @@ pub(super) fn environment(env: &BTreeMap<String, String>, problems: &mut Vec<Pro
             continue;
         };
         let path = path.to_lowercase();
-        let mut walk = Walk::new(|_: &str| format!("environment {name}"));
+        let mut walk = Walk::new(|_: &str| format!("environment {}", one_line(name)));
         walk.text(path.split("__"), value);
         layer.leaves.append(&mut walk.layer.leaves);
         problems.append(&mut walk.problems);
@@ -276,6 +276,17 @@ impl<O: Fn(&str) -> String> Walk<O> {
 
     fn value(&mut self, path: &mut Vec<String>, value: Value) {
         match (place(path), value.kind) {
+            // `slow: {}` looks like a handler and would silently be none.
+            (Place::Section, ValueKind::Table(table)) if path.len() == 2 && table.is_empty() => {
+                let origin = (self.origin)(&path.join("."));
+                self.problems.push(Problem {
+                    key: path.join("."),
+                    value: None,
+                    origin,
+                    kind: ProblemKind::Contradiction,
+                    message: "has no keys; give it a type or remove it".to_owned(),
+                });
+            }
             (Place::Section, ValueKind::Table(table)) => {
                 let sorted: BTreeMap<String, Value> = table.into_iter().collect();
                 for (key, child) in sorted {

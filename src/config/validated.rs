@@ -54,7 +54,8 @@ impl PartialEq for Origins {
     }
 }
 
-/// Keys `data.*`. All but the two rates need a restart.
+/// Keys `data.*`. `max_connections` and `accepts_per_second` are reloadable,
+/// the rest needs a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataConfig {
     /// Where clients connect; port 0 takes any free one. Default `127.0.0.1:8080`.

@@ -130,6 +130,7 @@ fn handlers_that_make_no_sense_are_explained() {
             "h.latncy",
             "is an unknown key; did you mean `handlers.h.latency`?",
         ),
+        ("{}", "h", "has no keys; give it a type or remove it"),
         (
             "5",
             "h",

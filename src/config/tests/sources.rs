@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::{env, lines, load_all, yaml};
 use crate::config::*;
 
@@ -142,5 +144,55 @@ fn odd_variable_names_are_problems_not_panics() {
             errors.to_string().contains(&format!("environment {name}")),
             "{errors}"
         );
+    }
+}
+
+#[test]
+fn only_our_variables_are_taken_from_the_process() {
+    let options = LoadOptions::from_process(None, Vec::new());
+    assert!(std::env::var_os("PATH").is_some());
+    assert!(
+        options
+            .env
+            .keys()
+            .all(|name| name.starts_with("MCPD__") || name == "HOSTNAME")
+    );
+}
+
+/// Text that is likely to upset parsers of numbers, units and addresses.
+fn nasty() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[0-9.eE+-]{0,40}[a-zA-Zµ ]{0,8}",
+        "[\\[\\]0-9a-f:.%]{0,40}",
+        "[a-z0-9:=,\\[\\]{}/\"]{0,40}",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_value_is_accepted_or_refused_on_one_line(index in 0..KEYS.len(), value in nasty()) {
+        let key = KEYS[index].key.replace("<name>", "h");
+        let flags = vec![Flag::new(key, value, "--x")];
+        if let Err(errors) = load(LoadOptions { flags, ..LoadOptions::default() }) {
+            let text = errors.to_string();
+            prop_assert_eq!(text.lines().count(), errors.problems.len());
+            prop_assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
+        }
+    }
+
+    #[test]
+    fn any_variable_name_is_accepted_or_refused(name in "[A-Z_a-zé.\\[\\]\\-\n]{0,20}") {
+        let env = [(format!("MCPD__{name}"), "1".to_owned())].into();
+        if let Err(errors) = load(LoadOptions { env, ..LoadOptions::default() }) {
+            prop_assert_eq!(errors.to_string().lines().count(), errors.problems.len());
+        }
+    }
+
+    #[test]
+    fn any_yaml_file_is_accepted_or_refused(text in "[a-z:{}\\[\\],&*?!|>'\"# \n-]{0,60}") {
+        if let Err(errors) = yaml(&text) {
+            prop_assert_eq!(errors.to_string().lines().count(), errors.problems.len());
+        }
     }
 }
