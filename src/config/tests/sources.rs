@@ -102,6 +102,8 @@ fn an_unreadable_file_is_one_line_and_the_rest_is_still_checked() {
         assert!(lines[0].starts_with(&start), "{}", lines[0]);
         assert!(lines[1].starts_with("x (environment MCPD__X): "));
     }
+    let toml = lines(load_all(("mcpd.toml", "a = = 1"), &[], &[]));
+    assert!(!toml[0].contains(['|', '^']), "no drawing: {}", toml[0]);
     let missing = LoadOptions {
         file: Some(PathBuf::from("no-such-file.yaml")),
         ..LoadOptions::default()

@@ -175,3 +175,11 @@ fn buffers_smaller_than_a_frame_are_refused() {
         ]
     );
 }
+
+#[test]
+fn one_mistake_is_one_problem() {
+    // The default that stands in for the bad value is less than the interval.
+    let lines = lines(yaml("heartbeat: {interval: 200s, max_interval: 5}"));
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with("heartbeat.max_interval = 5 "));
+}
