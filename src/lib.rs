@@ -1,1 +1,4 @@
 //! mcpd as a library.
+
+pub mod config;
+pub mod lifecycle;

@@ -1,0 +1,270 @@
+//! A configuration back as text, and what a reload would change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::keys;
+use super::problem::one_line;
+use super::validated::{
+    Config, HandlerConfig, Latency, LogFormat, ProxyProtocol, Readiness, StaticBody,
+};
+use super::value::{show_duration, show_size};
+
+/// One key with the value in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The dotted key.
+    pub key: String,
+    /// The value, as it may be written in a file; a long body is shortened.
+    pub value: String,
+    /// Where it came from: `default`, `file … line …`, `environment …`, `flag …`.
+    pub origin: String,
+}
+
+/// What differs between two configurations, by dotted key (`handlers.<name>`
+/// for a handler that was added, removed or changed).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReloadDiff {
+    /// Takes effect at once.
+    pub changed_reloadable: Vec<String>,
+    /// Stays as it was until the process restarts.
+    pub needs_restart: Vec<String>,
+}
+
+impl ReloadDiff {
+    /// Whether nothing differs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changed_reloadable.is_empty() && self.needs_restart.is_empty()
+    }
+}
+
+impl Config {
+    /// Every key that has a value, in the order of the documentation, with
+    /// where the value came from. Keys that are unset are left out.
+    #[must_use]
+    pub fn effective(&self) -> Vec<Setting> {
+        let handlers = self.handlers.iter().flat_map(|(name, handler)| {
+            handler_fields(handler)
+                .into_iter()
+                .map(move |(field, value)| (format!("handlers.{name}.{field}"), value))
+        });
+        let mut plain: Vec<(String, String)> = self
+            .plain()
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
+        let log = plain.partition_point(|(key, _)| !key.starts_with("log."));
+        plain.splice(log..log, handlers);
+        plain
+            .into_iter()
+            .map(|(key, value)| Setting {
+                origin: self
+                    .origins
+                    .0
+                    .get(&key)
+                    .map_or("default", String::as_str)
+                    .to_owned(),
+                key,
+                value,
+            })
+            .collect()
+    }
+
+    /// What would change if `new` replaced this configuration, and which of it
+    /// a reload can apply.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use mcpd::config::Config;
+    ///
+    /// let old = Config::default();
+    /// let mut new = old.clone();
+    /// new.drain.finish = Duration::from_secs(20);
+    /// new.data.threads = 4;
+    /// let diff = old.diff_reloadable(&new);
+    /// assert_eq!(diff.changed_reloadable, ["drain.finish"]);
+    /// assert_eq!(diff.needs_restart, ["data.threads"]);
+    /// ```
+    #[must_use]
+    pub fn diff_reloadable(&self, new: &Self) -> ReloadDiff {
+        let before: BTreeMap<&str, String> = self.plain().into_iter().collect();
+        let after: BTreeMap<&str, String> = new.plain().into_iter().collect();
+        let mut diff = ReloadDiff::default();
+        for doc in keys::plain_docs() {
+            if before.get(doc.key) == after.get(doc.key) {
+                continue;
+            }
+            let changed = if doc.reload {
+                &mut diff.changed_reloadable
+            } else {
+                &mut diff.needs_restart
+            };
+            changed.push(doc.key.to_owned());
+        }
+        let names: BTreeSet<&String> = self.handlers.keys().chain(new.handlers.keys()).collect();
+        diff.changed_reloadable.extend(
+            names
+                .into_iter()
+                .filter(|name| self.handlers.get(*name) != new.handlers.get(*name))
+                .map(|name| format!("handlers.{name}")),
+        );
+        diff
+    }
+
+    /// All keys outside the handlers that have a value, in table order.
+    fn plain(&self) -> Vec<(&'static str, String)> {
+        let mut list = vec![("server_id", self.server_id.clone())];
+        list.extend(self.plain_data());
+        list.extend(self.plain_limits());
+        list.extend([
+            ("heartbeat.interval", show_duration(self.heartbeat.interval)),
+            (
+                "heartbeat.max_interval",
+                show_duration(self.heartbeat.max_interval),
+            ),
+            ("goaway.grace", show_duration(self.goaway.grace)),
+            ("drain.delay", show_duration(self.drain.delay)),
+            ("drain.spread", show_duration(self.drain.spread)),
+            ("drain.finish", show_duration(self.drain.finish)),
+            ("drain.flush", show_duration(self.drain.flush)),
+            ("drain.readiness", word(self.drain.readiness)),
+            ("sidecar.listen", self.sidecar.listen.to_string()),
+        ]);
+        let routes = &self.routes;
+        if let Some(file) = &routes.file {
+            list.push(("routes.file", file.display().to_string()));
+        }
+        list.extend([
+            ("routes.poll_interval", show_duration(routes.poll_interval)),
+            ("routes.max_bytes", show_size(routes.max_bytes as u64)),
+            (
+                "routes.revision_on_answers",
+                routes.revision_on_answers.to_string(),
+            ),
+            ("log.format", word(self.log.format)),
+            ("log.filter", self.log.filter.clone()),
+        ]);
+        list
+    }
+
+    fn plain_data(&self) -> [(&'static str, String); 9] {
+        let data = &self.data;
+        [
+            ("data.listen", data.listen.to_string()),
+            ("data.threads", data.threads.to_string()),
+            ("data.backlog", data.backlog.to_string()),
+            ("data.proxy_protocol", word(data.proxy_protocol)),
+            ("data.keepalive", or_off(data.keepalive)),
+            ("data.user_timeout", or_off(data.user_timeout)),
+            ("data.max_connections", data.max_connections.to_string()),
+            (
+                "data.accepts_per_second",
+                data.accepts_per_second.unwrap_or(0).to_string(),
+            ),
+            (
+                "data.allow_plaintext_token",
+                data.allow_plaintext_token.to_string(),
+            ),
+        ]
+    }
+
+    fn plain_limits(&self) -> [(&'static str, String); 12] {
+        let limits = &self.limits;
+        let size = |bytes: usize| show_size(bytes as u64);
+        [
+            ("limits.max_payload", size(limits.max_payload)),
+            ("limits.max_in_flight", limits.max_in_flight.to_string()),
+            (
+                "limits.max_in_flight_bytes",
+                size(limits.max_in_flight_bytes),
+            ),
+            ("limits.max_outbound_bytes", size(limits.max_outbound_bytes)),
+            ("limits.write_timeout", show_duration(limits.write_timeout)),
+            ("limits.require_hello", limits.require_hello.to_string()),
+            ("limits.hello_timeout", show_duration(limits.hello_timeout)),
+            ("limits.frame_timeout", show_duration(limits.frame_timeout)),
+            (
+                "limits.control_frames_per_second",
+                limits.control_frames_per_second.to_string(),
+            ),
+            ("limits.max_age", or_off(limits.max_age)),
+            ("limits.max_age_jitter", limits.max_age_jitter.to_string()),
+            ("limits.close_linger", show_duration(limits.close_linger)),
+        ]
+    }
+}
+
+fn or_off(span: Option<Duration>) -> String {
+    show_duration(span.unwrap_or_default())
+}
+
+fn word(choice: impl Into<&'static str>) -> String {
+    choice.into().to_owned()
+}
+
+impl From<ProxyProtocol> for &'static str {
+    fn from(choice: ProxyProtocol) -> Self {
+        match choice {
+            ProxyProtocol::Off => "off",
+            ProxyProtocol::Required => "required",
+        }
+    }
+}
+
+impl From<Readiness> for &'static str {
+    fn from(choice: Readiness) -> Self {
+        match choice {
+            Readiness::Keep => "keep",
+            Readiness::Fail => "fail",
+        }
+    }
+}
+
+impl From<LogFormat> for &'static str {
+    fn from(choice: LogFormat) -> Self {
+        match choice {
+            LogFormat::Auto => "auto",
+            LogFormat::Pretty => "pretty",
+            LogFormat::Json => "json",
+        }
+    }
+}
+
+fn handler_fields(handler: &HandlerConfig) -> Vec<(&'static str, String)> {
+    let kind = |kind: &str| ("type", kind.to_owned());
+    match handler {
+        HandlerConfig::Echo => vec![kind("echo")],
+        HandlerConfig::Discard => vec![kind("discard")],
+        HandlerConfig::Monitor { max_topics } => {
+            vec![kind("monitor"), ("max_topics", max_topics.to_string())]
+        }
+        HandlerConfig::Static { body, content_type } => {
+            let body = match body {
+                StaticBody::Inline(text) => ("body", one_line(text)),
+                StaticBody::File(path) => ("body_file", path.display().to_string()),
+            };
+            let content_type = content_type.clone().map(|text| ("content_type", text));
+            [kind("static"), body]
+                .into_iter()
+                .chain(content_type)
+                .collect()
+        }
+        HandlerConfig::Delay {
+            latency,
+            failure_percent,
+            concurrency,
+        } => {
+            let mut fields = vec![kind("delay")];
+            match latency {
+                Latency::Fixed(span) => fields.push(("latency", show_duration(*span))),
+                Latency::Uniform { min, max } => {
+                    fields.extend([("min", show_duration(*min)), ("max", show_duration(*max))])
+                }
+            }
+            fields.push(("failure_percent", failure_percent.to_string()));
+            fields.push(("concurrency", concurrency.unwrap_or(0).to_string()));
+            fields
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The table of every configuration key. Parsing, limits, defaults, the
+//! reload rule and `docs/configuration.md` all come from it, so none of them
+//! can drift from the others.
+
+use std::time::Duration;
+
+/// What the value of a key looks like, with its limits (all inclusive).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// UTF-8 text without control characters, 1 to `max` bytes.
+    Text {
+        /// Longest, in bytes.
+        max: usize,
+        /// Only ASCII is allowed.
+        ascii: bool,
+    },
+    /// A document of up to `max` bytes; line breaks are fine.
+    Body {
+        /// Longest, in bytes.
+        max: usize,
+    },
+    /// An IP address or `localhost`, and a port: `127.0.0.1:8080`, `[::]:8080`.
+    Address,
+    /// A path, relative to the working directory of the process.
+    Path,
+    /// `true` or `false`.
+    Bool,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A whole number.
+    Count {
+        /// Least.
+        min: u64,
+        /// Greatest.
+        max: u64,
+    },
+    /// A number of bytes: plain, or with a unit such as `64KiB` or `1MiB`.
+    Size {
+        /// Least, in bytes.
+        min: u64,
+        /// Greatest, in bytes.
+        max: u64,
+    },
+    /// A time span with its unit: `250ms`, `30s`, `1m30s`.
+    Duration {
+        /// Shortest.
+        min: Duration,
+        /// Longest.
+        max: Duration,
+        /// `0s` is allowed too and switches the feature off.
+        off: bool,
+    },
+    /// A `tracing` filter: `info`, `info,mcpd::conn=debug`.
+    Filter,
+}
+
+/// One key: what it means and what it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyDoc {
+    /// The dotted key. Handlers have a name in the middle, written `<name>`.
+    pub key: &'static str,
+    /// The default as one would write it; `None` when unset is a choice.
+    pub default: Option<&'static str>,
+    /// Type and limits.
+    pub kind: Kind,
+    /// A reload (SIGHUP) applies it; otherwise it needs a restart.
+    pub reload: bool,
+    /// The handler type that alone understands this key; `None` for all else.
+    pub handler: Option<&'static str>,
+    /// One or two sentences for a reader who has never seen the key.
+    pub help: &'static str,
+}
+
+/// Handler types, in the order of the documentation.
+pub(super) const HANDLER_TYPES: &[&str] = &["echo", "monitor", "static", "discard", "delay"];
+
+/// Longest body of a `static` handler. Every client takes 1 MiB + 64 KiB
+/// unannounced, so this always fits with its metadata.
+pub(super) const MAX_STATIC_BODY: u64 = MIB;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+const fn count(min: u64, max: u64) -> Kind {
+    Kind::Count { min, max }
+}
+
+const fn size(min: u64, max: u64) -> Kind {
+    Kind::Size { min, max }
+}
+
+const fn span(min: Duration, max: Duration) -> Kind {
+    let off = false;
+    Kind::Duration { min, max, off }
+}
+
+const fn span_or_off(min: Duration, max: Duration) -> Kind {
+    let off = true;
+    Kind::Duration { min, max, off }
+}
+
+const fn key(
+    key: &'static str,
+    default: &'static str,
+    kind: Kind,
+    reload: bool,
+    help: &'static str,
+) -> KeyDoc {
+    KeyDoc {
+        key,
+        default: Some(default),
+        kind,
+        reload,
+        handler: None,
+        help,
+    }
+}
+
+impl KeyDoc {
+    const fn unset(mut self) -> Self {
+        self.default = None;
+        self
+    }
+
+    const fn of(mut self, handler: &'static str) -> Self {
+        self.handler = Some(handler);
+        self
+    }
+}
+
+const RELOAD: bool = true;
+const RESTART: bool = false;
+
+const HOUR: Duration = secs(3_600);
+
+/// Every key, in the order of the documentation.
+#[rustfmt::skip]
+pub const KEYS: &[KeyDoc] = &[
+    key("server_id", "mcpd", Kind::Text { max: 128, ascii: false }, RESTART,
+        "The name this server gives itself in HELLO, logs and status. Unless set, the environment variable HOSTNAME (a pod's name) is used."),
+
+    key("data.listen", "127.0.0.1:8080", Kind::Address, RESTART,
+        "Where MCP clients connect. `0.0.0.0:8080` takes connections on every IPv4 address, `[::]:8080` on every address; port 0 takes any free port."),
+    key("data.threads", "0", count(0, 1_024), RESTART,
+        "Threads that serve connections. 0 takes as many as the process may run at once (CPU affinity and cgroup quota count)."),
+    key("data.backlog", "1024", count(1, 65_535), RESTART,
+        "Connections that the kernel keeps waiting for accept. The kernel has a bound of its own (net.core.somaxconn)."),
+    key("data.proxy_protocol", "off", Kind::Choice(&["off", "required"]), RESTART,
+        "Whether every connection begins with a PROXY protocol v2 header that names the real client. `required` refuses connections without one; use it only behind a balancer that sends it. `false` and `true` mean the same two."),
+    key("data.keepalive", "60s", span_or_off(secs(1), secs(7_200)), RESTART,
+        "Idle time after which the kernel probes a peer that is silent on TCP. 0s: off."),
+    key("data.user_timeout", "30s", span_or_off(secs(1), HOUR), RESTART,
+        "How long sent bytes may stay unacknowledged before the kernel drops the connection (TCP_USER_TIMEOUT). 0s: the kernel's own bound."),
+    key("data.max_connections", "10000", count(1, 10_000_000), RELOAD,
+        "Open connections; one more is told TOO_MANY_CONNECTIONS and closed. Lowering it closes nobody."),
+    key("data.accepts_per_second", "5000", count(0, 1_000_000), RELOAD,
+        "Connections accepted per second; the rest wait in the backlog. 0: no limit."),
+    key("data.allow_plaintext_token", "false", Kind::Bool, RESTART,
+        "Accept AUTH_TOKEN over a connection that is neither encrypted nor loopback. Anybody on the way can read the token then."),
+
+    key("limits.max_payload", "1MiB", size(MIB, 64 * MIB), RELOAD,
+        "Largest payload of one frame. Not below 1MiB, because the protocol promises that much to clients that never ask."),
+    key("limits.max_in_flight", "1024", count(256, 65_535), RELOAD,
+        "Unanswered requests on one connection; one more is refused with TOO_MANY_IN_FLIGHT. Not below 256, because the protocol promises that many unannounced."),
+    key("limits.max_in_flight_bytes", "8MiB", size(MIB, GIB), RELOAD,
+        "Payload bytes of unanswered requests on one connection. Above it the server stops reading from that connection. At least limits.max_payload."),
+    key("limits.max_outbound_bytes", "4MiB", size(MIB, GIB), RELOAD,
+        "Answer bytes that wait to be written to one connection. Above it the server stops taking requests from that connection. At least limits.max_payload."),
+    key("limits.write_timeout", "30s", span(ms(100), secs(600)), RELOAD,
+        "A peer that lets not one byte be written for this long is a SLOW_CONSUMER and is closed."),
+    key("limits.require_hello", "false", Kind::Bool, RELOAD,
+        "Refuse clients whose first frame is not HELLO."),
+    key("limits.hello_timeout", "10s", span(ms(100), secs(60)), RELOAD,
+        "With limits.require_hello, how long a client has for its HELLO."),
+    key("limits.frame_timeout", "30s", span(ms(100), secs(600)), RELOAD,
+        "A frame must be complete this long after its first byte, plus 1s for every 16KiB of its payload (that part is the protocol's)."),
+    key("limits.control_frames_per_second", "2000", count(100, 1_000_000), RELOAD,
+        "HEARTBEAT, CANCEL, CONFIRM and ignored frames per connection and second; above it CALM_DOWN closes the connection."),
+    key("limits.max_age", "30m", span_or_off(secs(1), secs(30 * 86_400)), RELOAD,
+        "A connection this old is told GOAWAY, so that clients spread over new replicas. 0s: never."),
+    key("limits.max_age_jitter", "20", count(0, 50), RELOAD,
+        "Per cent by which each connection's max age is randomly longer or shorter, so that connections of one second do not end in one second."),
+    key("limits.close_linger", "2s", span(ms(10), secs(30)), RELOAD,
+        "After CLOSING, how long the server reads on until the client closes too. Closing with unread bytes would destroy answers on their way."),
+
+    key("heartbeat.interval", "30s", span(secs(1), secs(600)), RELOAD,
+        "Sign of life that this server promises and, as a start, keeps."),
+    key("heartbeat.max_interval", "120s", span(secs(1), secs(600)), RELOAD,
+        "How far the interval may stretch on a quiet, stable connection. At least heartbeat.interval."),
+
+    key("goaway.grace", "60s", span(secs(0), HOUR), RELOAD,
+        "After GOAWAY for max age or rebalancing, how long the connection is still served before DRAINING."),
+
+    key("drain.delay", "10s", span(secs(0), HOUR), RELOAD,
+        "First stage of a drain: serve as before while the endpoint is removed from balancers."),
+    key("drain.spread", "25s", span(secs(0), HOUR), RELOAD,
+        "Second stage: GOAWAY to every connection, evenly over this time."),
+    key("drain.finish", "10s", span(secs(0), HOUR), RELOAD,
+        "Third stage: new requests get DRAINING, what is in flight finishes. Not shorter than the longest timeout of a route that you care about."),
+    key("drain.flush", "5s", span(secs(0), HOUR), RELOAD,
+        "Last stage: the listener is closed and telemetry is flushed."),
+    key("drain.readiness", "fail", Kind::Choice(&["keep", "fail"]), RELOAD,
+        "What /readyz says during a drain. `fail`: 503 at once, for balancers that poll it. `keep`: 200 while new requests are still served, for Kubernetes, which removes the endpoint by itself."),
+
+    key("sidecar.listen", "127.0.0.1:8081", Kind::Address, RESTART,
+        "Where health, readiness, status and metrics are served over HTTP. Not the address of data.listen."),
+
+    key("routes.file", "", Kind::Path, RESTART,
+        "The routes document (YAML or JSON). Unset: two built-in routes, `echo` to the handler echo and `heartbeat` to the handler monitor.").unset(),
+    key("routes.poll_interval", "500ms", span(ms(50), HOUR), RESTART,
+        "How often the routes file is looked at for changes."),
+    key("routes.max_bytes", "8MiB", size(KIB, 256 * MIB), RESTART,
+        "Largest routes document; a larger one is refused whole."),
+    key("routes.revision_on_answers", "false", Kind::Bool, RELOAD,
+        "Put ROUTE_REVISION into the metadata of every answer."),
+
+    key("handlers.<name>.type", "", Kind::Choice(HANDLER_TYPES), RELOAD,
+        "What the handler does. `echo` answers with the body it got, `monitor` reports who sent on its topic and when, `static` always gives the same answer, `discard` answers with nothing, `delay` answers late or fails on purpose.").unset(),
+    key("handlers.<name>.max_topics", "1000", count(1, 1_000_000), RELOAD,
+        "Topics remembered; the one silent for longest is forgotten first.").of("monitor"),
+    key("handlers.<name>.body", "", Kind::Body { max: MAX_STATIC_BODY as usize }, RELOAD,
+        "The answer. Either this or body_file.").unset().of("static"),
+    key("handlers.<name>.body_file", "", Kind::Path, RELOAD,
+        "A file with the answer, at most 1MiB. Either this or body.").unset().of("static"),
+    key("handlers.<name>.content_type", "", Kind::Text { max: 255, ascii: true }, RELOAD,
+        "Media type of the answer; unset sends none.").unset().of("static"),
+    key("handlers.<name>.latency", "10ms", span(secs(0), HOUR), RELOAD,
+        "Fixed time until the answer. Either this or min and max.").of("delay"),
+    key("handlers.<name>.min", "", span(secs(0), HOUR), RELOAD,
+        "Shortest time until the answer, which is uniformly random; needs max.").unset().of("delay"),
+    key("handlers.<name>.max", "", span(secs(0), HOUR), RELOAD,
+        "Longest time until the answer; needs min.").unset().of("delay"),
+    key("handlers.<name>.failure_percent", "0", count(0, 100), RELOAD,
+        "Per cent of requests answered with an error.").of("delay"),
+    key("handlers.<name>.concurrency", "0", count(0, 1_000_000), RELOAD,
+        "Requests worked on at once; the rest wait. 0: no limit.").of("delay"),
+
+    key("log.format", "auto", Kind::Choice(&["auto", "pretty", "json"]), RESTART,
+        "`pretty` for people, `json` for collectors; `auto` is pretty on a terminal and JSON elsewhere."),
+    key("log.filter", "info", Kind::Filter, RELOAD,
+        "What is logged, in the syntax of tracing: `info`, or `info,mcpd::conn=debug`."),
+];
+
+/// The part of a handler's key that stands for its name.
+const NAME: &str = "handlers.<name>.";
+
+/// Finds the entry of a concrete key such as `drain.delay` or
+/// `handlers.slow.latency`.
+pub(super) fn find(key: &str) -> Option<&'static KeyDoc> {
+    match handler_field(key) {
+        Some((_, field)) => field_doc(field),
+        None => KEYS.iter().find(|doc| doc.key == key),
+    }
+}
+
+/// Where a concrete key stands in the documentation.
+pub(super) fn position(key: &str) -> Option<usize> {
+    let doc = find(key)?;
+    KEYS.iter().position(|other| other.key == doc.key)
+}
+
+/// The entry of a handler's field.
+pub(super) fn field_doc(field: &str) -> Option<&'static KeyDoc> {
+    handler_docs().find(|doc| doc.key.strip_prefix(NAME) == Some(field))
+}
+
+/// Splits `handlers.slow.latency` into `slow` and `latency`. Names may contain
+/// dots, fields never do.
+pub(super) fn handler_field(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix("handlers.")?.rsplit_once('.')
+}
+
+/// The entries of handler fields.
+pub(super) fn handler_docs() -> impl Iterator<Item = &'static KeyDoc> {
+    KEYS.iter().filter(|doc| doc.key.starts_with(NAME))
+}
+
+/// The entries outside the handlers, whose keys are complete as they stand.
+pub(super) fn plain_docs() -> impl Iterator<Item = &'static KeyDoc> {
+    KEYS.iter().filter(|doc| !doc.key.starts_with(NAME))
+}
+
+/// Whether keys exist below `path`.
+pub(super) fn is_section(path: &str) -> bool {
+    KEYS.iter().any(|doc| {
+        doc.key
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.starts_with('.'))
+    })
+}

@@ -1,0 +1,126 @@
+//! The reference part of `docs/configuration.md`, generated from the table.
+
+use std::fmt::Write;
+
+use super::keys::{self, KeyDoc, Kind};
+use super::value::{show_duration, show_size, wants};
+
+/// The reference of all keys as Markdown: one table per section.
+#[must_use]
+pub fn reference_markdown() -> String {
+    let mut out = String::new();
+    let mut section = None;
+    for doc in keys::KEYS {
+        let (parent, field) = doc.key.rsplit_once('.').unwrap_or(("", doc.key));
+        if section != Some(parent) {
+            section = Some(parent);
+            let title = match parent {
+                "" => "Top level".to_owned(),
+                parent => format!("`{parent}`"),
+            };
+            // Writing to a String cannot fail.
+            let _ = write!(
+                out,
+                "\n### {title}\n\n| key | default | value | reload | meaning |\n|---|---|---|---|---|\n"
+            );
+        }
+        let _ = writeln!(
+            out,
+            "| `{field}` | {} | {} | {} | {} |",
+            doc.default
+                .map_or("unset".to_owned(), |text| format!("`{text}`")),
+            limits(doc.kind),
+            if doc.reload { "yes" } else { "restart" },
+            meaning(doc),
+        );
+    }
+    out
+}
+
+fn meaning(doc: &KeyDoc) -> String {
+    match doc.handler {
+        Some(handler) => format!("(`{handler}`) {}", doc.help),
+        None => doc.help.to_owned(),
+    }
+}
+
+fn limits(kind: Kind) -> String {
+    let range = match kind {
+        Kind::Text { max, .. } => format!(", 1 to {max} bytes"),
+        Kind::Body { max } => format!(", up to {}", show_size(max as u64)),
+        Kind::Count { min, max } => format!(", {min} to {max}"),
+        Kind::Size { min, max } => format!(", {} to {}", show_size(min), show_size(max)),
+        Kind::Duration { min, max, off } => format!(
+            ", {} to {}{}",
+            show_duration(min),
+            show_duration(max),
+            if off { ", or `0s`" } else { "" }
+        ),
+        _ => String::new(),
+    };
+    let what = match kind {
+        Kind::Size { .. } => "size".to_owned(),
+        Kind::Duration { .. } => "duration".to_owned(),
+        Kind::Count { .. } => "number".to_owned(),
+        Kind::Address => "address".to_owned(),
+        Kind::Filter => "log filter".to_owned(),
+        kind => wants(kind),
+    };
+    format!("{what}{range}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LoadOptions, load};
+
+    const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+    const BEGIN: &str = "<!-- generated from the table of keys; UPDATE_DOCS=1 cargo test -p mcpd configuration_md rewrites it -->\n";
+    const END: &str = "<!-- end of the generated part -->\n";
+
+    #[test]
+    fn configuration_md_is_up_to_date() {
+        let text = std::fs::read_to_string(PATH).unwrap();
+        let (intro, rest) = text.split_once(BEGIN).expect("the begin marker");
+        let (_, outro) = rest.split_once(END).expect("the end marker");
+        let fresh = format!("{intro}{BEGIN}{}\n{END}{outro}", reference_markdown());
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(PATH, fresh).unwrap();
+        } else {
+            assert!(
+                text == fresh,
+                "docs/configuration.md differs from the table of keys; run \
+                 `UPDATE_DOCS=1 cargo test -p mcpd configuration_md` and commit the result"
+            );
+        }
+    }
+
+    #[test]
+    fn the_examples_in_the_documentation_load() {
+        let text = std::fs::read_to_string(PATH).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut seen = 0;
+        for format in ["yaml", "toml"] {
+            for block in text.split(&format!("```{format}\n")).skip(1) {
+                let example = block.split("```").next().unwrap();
+                let path = dir.path().join(format!("example{seen}.{format}"));
+                std::fs::write(&path, example).unwrap();
+                let file = Some(path);
+                let options = LoadOptions {
+                    file,
+                    ..LoadOptions::default()
+                };
+                load(options).unwrap_or_else(|errors| panic!("{errors}\nin:\n{example}"));
+                seen += 1;
+            }
+        }
+        assert!(seen >= 2, "the documentation has an example of each format");
+    }
+
+    #[test]
+    fn a_cell_of_the_table_stays_a_cell() {
+        for line in reference_markdown().lines().filter(|l| l.starts_with("| ")) {
+            assert_eq!(line.matches('|').count(), 6, "{line}");
+        }
+    }
+}
