@@ -132,6 +132,23 @@ impl<'a> Answer<'a> {
         }
     }
 
+    /// The same answer, owning what it borrowed.
+    pub fn into_owned(self) -> Answer<'static> {
+        match self {
+            Answer::Response { body, content_type } => {
+                let body = match body {
+                    Body::Borrowed(bytes) => Body::Shared(Bytes::copy_from_slice(bytes)),
+                    Body::Shared(bytes) => Body::Shared(bytes),
+                };
+                let content_type = content_type.map(|text| Cow::Owned(text.into_owned()));
+                Answer::Response { body, content_type }
+            }
+            Answer::Error { code, detail, retry_after } => {
+                Answer::Error { code, detail: Cow::Owned(detail.into_owned()), retry_after }
+            }
+        }
+    }
+
     /// The metadata of the answer's own, added to what the connection adds.
     pub(crate) fn put_meta(&self, meta: &mut MetaBuf) {
         match self {

@@ -173,19 +173,14 @@ impl Lanes {
     /// Lets `append` add any number of control frames, which go ahead of everything else.
     #[inline]
     pub(super) fn control<R>(&mut self, append: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        let mut given = None;
-        self.push_to(CONTROL, |out| given = Some(append(out)));
-        match given {
-            Some(given) => given,
-            None => unreachable!("push_to calls its closure"),
-        }
+        self.push_to(CONTROL, append)
     }
 
     #[inline]
-    fn push_to(&mut self, at: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+    fn push_to<R>(&mut self, at: usize, encode: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let lane = &mut self.lanes[at];
         let before = lane.encoded.len();
-        encode(&mut lane.encoded);
+        let result = encode(&mut lane.encoded);
         let added = lane.encoded.len() - before;
         if added > 0 {
             lane.queued += added;
@@ -193,6 +188,7 @@ impl Lanes {
             self.len += added;
             self.busy |= 1 << at;
         }
+        result
     }
 
     /// The only slice there is, when there is just one: the common case, which a plain write serves.

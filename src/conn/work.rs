@@ -1,9 +1,10 @@
 //! Requests whose answer comes later: their tasks, and the order in which they may run.
 
+use super::answer::Head;
 use super::mailbox::{Mail, Mailbox};
 use crate::message::{Answer, OwnedCall, Work};
 use crate::telemetry::RouteStats;
-use mcpd_proto::{ErrorCode, Trace};
+use mcpd_proto::ErrorCode;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,12 +13,15 @@ use tokio::task::AbortHandle;
 /// How an answer is put together once it is there.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
-    pub(super) seq: u16,
-    pub(super) priority: u8,
-    pub(super) trace: Option<Trace>,
-    pub(super) revision: Option<u64>,
+    pub(super) head: Head,
     pub(super) received: Instant,
     pub(super) stats: Arc<RouteStats>,
+}
+
+impl Reply {
+    pub(super) fn new(head: Head, received: Instant, stats: &Arc<RouteStats>) -> Reply {
+        Reply { head, received, stats: Arc::clone(stats) }
+    }
 }
 
 /// Why work was stopped.
@@ -86,7 +90,7 @@ impl<R> Works<R> {
             self.ordered.entry(Arc::clone(topic)).or_default();
         }
         self.bytes += bytes;
-        let seq = reply.seq;
+        let seq = reply.head.seq;
         self.pending.insert(seq, Pending { reply, bytes, task: None, ordered, stop: None });
     }
 

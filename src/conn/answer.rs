@@ -1,0 +1,111 @@
+//! Turning an [`Answer`] into a frame in its lane.
+
+use super::lanes::{Lanes, SHARED_BODY_MIN};
+use crate::message::{Answer, Body};
+use crate::telemetry::next_span_id;
+use mcpd_proto::limits::HEADER_LEN;
+use mcpd_proto::{ErrorCode, ErrorFrame, Meta, MetaBuf, Request, Response, Trace};
+
+/// The parts of a request that its answer repeats.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head {
+    pub(super) seq: u16,
+    pub(super) priority: u8,
+    /// The request's trace context; an answer has one exactly when the request had.
+    pub(super) trace: Option<Trace>,
+    pub(super) revision: Option<u64>,
+}
+
+impl Head {
+    #[inline]
+    pub(super) fn of(request: &Request<'_>, revision: Option<u64>) -> Head {
+        let trace = request.meta.trace();
+        Head { seq: request.seq, priority: request.priority, trace, revision }
+    }
+
+    /// The metadata that every answer to such a request carries.
+    fn meta(&self) -> MetaBuf {
+        let mut meta = MetaBuf::new();
+        if let Some(trace) = self.trace {
+            meta.set_trace(Trace { span_id: next_span_id(), ..trace });
+        }
+        if let Some(revision) = self.revision {
+            meta.set_route_revision(revision);
+        }
+        meta
+    }
+}
+
+/// Queues the frame of `answer`; gives the code it was sent with. An answer that is larger than the
+/// peer takes becomes RESULT_TOO_LARGE.
+#[inline]
+pub(super) fn put(
+    lanes: &mut Lanes,
+    head: &Head,
+    answer: &Answer<'_>,
+    peer_max: u32,
+) -> Option<ErrorCode> {
+    // The common case needs no metadata and thus no buffer for it.
+    if let Answer::Response { body, content_type: None } = answer
+        && head.trace.is_none()
+        && head.revision.is_none()
+    {
+        return put_response(lanes, head, Meta::EMPTY, body, peer_max);
+    }
+    let mut meta = head.meta();
+    answer.put_meta(&mut meta);
+    match answer {
+        Answer::Response { body, .. } => put_response(lanes, head, meta.view(), body, peer_max),
+        Answer::Error { code, detail, .. } => {
+            put_error(lanes, head, meta.view(), *code, detail, peer_max)
+        }
+    }
+}
+
+#[inline]
+fn put_response(
+    lanes: &mut Lanes,
+    head: &Head,
+    meta: Meta<'_>,
+    body: &Body<'_>,
+    peer_max: u32,
+) -> Option<ErrorCode> {
+    let response = Response { seq: head.seq, priority: head.priority, body: body.as_slice(), meta };
+    if response.encoded_len() - HEADER_LEN > peer_max as usize {
+        return Some(too_large(lanes, head, response.encoded_len() - HEADER_LEN, peer_max));
+    }
+    match body {
+        Body::Shared(bytes) if bytes.len() >= SHARED_BODY_MIN => {
+            lanes.push_shared(head.priority, bytes.clone(), |out| response.encode_head(out));
+        }
+        _ => lanes.push(head.priority, |out| response.encode(out)),
+    }
+    None
+}
+
+fn put_error(
+    lanes: &mut Lanes,
+    head: &Head,
+    meta: Meta<'_>,
+    code: ErrorCode,
+    detail: &str,
+    peer_max: u32,
+) -> Option<ErrorCode> {
+    let Head { seq, priority, .. } = *head;
+    let frame = ErrorFrame { seq, priority, code, detail: detail.as_bytes(), meta };
+    if frame.encoded_len() - HEADER_LEN > peer_max as usize && code == ErrorCode::HANDLER_ERROR {
+        return Some(too_large(lanes, head, frame.encoded_len() - HEADER_LEN, peer_max));
+    }
+    lanes.push(priority, |out| frame.encode(out));
+    Some(code)
+}
+
+fn too_large(lanes: &mut Lanes, head: &Head, len: usize, max: u32) -> ErrorCode {
+    let text = format!("the answer of {len} bytes is over the {max} that this client takes");
+    let (meta, code) = (head.meta(), ErrorCode::RESULT_TOO_LARGE);
+    let Head { seq, priority, .. } = *head;
+    let detail = text.as_bytes();
+    let frame = ErrorFrame { seq, priority, code, detail, meta: meta.view() };
+    lanes.push(priority, |out| frame.encode(out));
+    code
+}

@@ -1,0 +1,298 @@
+//! A connection without its socket: frames and mail in, lanes filled.
+
+use super::answer::{self, Head};
+use super::buffers;
+use super::lanes::Lanes;
+use super::mailbox::{Mail, Order};
+use super::registry::Member;
+use super::settings::ConnSettings;
+use super::work::{Reply, Stop, Waiting, Works};
+use super::{Dispatch, Route};
+use crate::message::{Answer, Call, Outcome, OwnedCall, Peer};
+use crate::telemetry::{Batch, ConnMetrics};
+use mcpd_proto::session::{Admitted, Ended, LinkReport, Server, ServerEvent, Welcome};
+use mcpd_proto::{ErrorCode, GoAwayReason, Hello, RawFrame, Request};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What all connections of a listener share.
+#[derive(Debug)]
+pub(super) struct Shared<D> {
+    pub(super) dispatch: D,
+    pub(super) metrics: Arc<ConnMetrics>,
+}
+
+/// One connection's state, apart from the socket, the deframer and the timer.
+pub(super) struct Core<D: Dispatch> {
+    pub(super) shared: Arc<Shared<D>>,
+    pub(super) settings: Arc<ConnSettings>,
+    pub(super) session: Server,
+    pub(super) works: Works<D::Route>,
+    /// Present while something waits to be written.
+    pub(super) lanes: Option<Box<Lanes>>,
+    pub(super) peer: Arc<Peer>,
+    pub(super) member: Member,
+}
+
+impl<D: Dispatch> Core<D> {
+    #[inline]
+    fn lanes(&mut self) -> &mut Lanes {
+        self.lanes.get_or_insert_with(buffers::take_lanes)
+    }
+
+    /// Bytes that wait to be written.
+    #[inline]
+    pub(super) fn outbound_len(&self) -> usize {
+        self.lanes.as_ref().map_or(0, |lanes| lanes.len())
+    }
+
+    /// Whether there is room for the work and the answers of another frame.
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        self.outbound_len() <= self.settings.max_outbound_bytes
+            && self.works.bytes() <= self.settings.max_in_flight_bytes
+    }
+
+    /// Whether everything the client may still expect is answered and it was told to expect no more.
+    pub(super) fn is_drained(&self) -> bool {
+        self.session.is_refusing() && self.works.is_empty()
+    }
+
+    /// Takes one frame.
+    ///
+    /// # Errors
+    /// The connection must end.
+    #[inline]
+    pub(super) fn frame<'t>(
+        &mut self,
+        raw: &RawFrame<'_>,
+        table: &'t D::Table,
+        batch: &mut Batch<'t>,
+    ) -> Result<(), Ended> {
+        batch.frame(raw);
+        let lanes = self.lanes.get_or_insert_with(buffers::take_lanes);
+        let session = &mut self.session;
+        match lanes.control(|control| session.receive(raw, batch.began(), control))? {
+            ServerEvent::Request(admitted) => self.request(&admitted, table, batch),
+            event => self.event(event, batch)?,
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn request<'t>(&mut self, admitted: &Admitted<'_>, table: &'t D::Table, batch: &mut Batch<'t>) {
+        let (request, topic) = (&admitted.request, admitted.topic);
+        let call = Call::new(request, topic, batch.began(), &self.peer);
+        let refusing = self.session.is_refusing();
+        let lanes = self.lanes.get_or_insert_with(buffers::take_lanes);
+        let peer_max = self.session.peer_max_payload();
+        let route = match self.shared.dispatch.route(table, &call, refusing) {
+            Ok(route) => route,
+            Err(refusal) => {
+                let head = Head::of(request, None);
+                let code = answer::put(lanes, &head, &refusal.answer, peer_max);
+                return batch.answered(refusal.stats, code);
+            }
+        };
+        let head = Head::of(request, route.revision());
+        if route.is_ordered() && self.works.is_busy(topic.as_str()) {
+            let waiting = Waiting { seq: head.seq, route: route.clone(), call: OwnedCall::from(&call) };
+            let reply = Reply::new(head, batch.began(), route.stats());
+            self.works.wait(reply, request.encoded_len(), topic.as_str(), waiting);
+            return self.session.begin(head.seq);
+        }
+        match guarded(route, &call) {
+            Outcome::Now(answer) => {
+                let code = answer::put(lanes, &head, &answer, peer_max);
+                batch.answered(route.stats(), code);
+            }
+            Outcome::Later(work) => {
+                let deadline = call.received + call.timeout(route.timeout());
+                let reply = Reply::new(head, batch.began(), route.stats());
+                let ordered = route.is_ordered().then(|| topic.as_str());
+                self.works.add(reply, request.encoded_len(), ordered);
+                self.works.run(head.seq, work, deadline, &self.member.mailbox);
+                self.session.begin(head.seq);
+            }
+        }
+    }
+
+    fn event(&mut self, event: ServerEvent<'_>, batch: &mut Batch<'_>) -> Result<(), Ended> {
+        match event {
+            ServerEvent::Refused(request, code, text) => self.refused(&request, code, text, batch),
+            ServerEvent::Cancel(seq) => {
+                self.works.stop(seq, Stop::Cancelled, &self.member.mailbox);
+            }
+            ServerEvent::Hello(hello) => self.hello(&hello)?,
+            ServerEvent::Link(report) => self.report(report),
+            ServerEvent::PeerError(code, text) => {
+                let (connection, text) = (self.peer.connection, text.escape_debug().to_string());
+                tracing::info!(connection, %code, text, "the client reports an error");
+            }
+            // There is no memory of outcomes without a journal, so there is nothing to forget.
+            ServerEvent::Confirm(_) | ServerEvent::None | ServerEvent::Request(_) => {}
+        }
+        Ok(())
+    }
+
+    fn refused(
+        &mut self,
+        request: &Request<'_>,
+        code: ErrorCode,
+        text: String,
+        batch: &mut Batch<'_>,
+    ) {
+        let peer_max = self.session.peer_max_payload();
+        let answer = Answer::error(code, text);
+        let code = answer::put(self.lanes(), &Head::of(request, None), &answer, peer_max);
+        batch.unrouted(code);
+    }
+
+    fn hello(&mut self, hello: &Hello<'_>) -> Result<(), Ended> {
+        let exposed = !self.peer.addr.ip().is_loopback() && !self.settings.allow_plaintext_token;
+        if hello.meta.auth_token().is_some() && exposed {
+            let text = "AUTH_TOKEN over plaintext is refused; use TLS";
+            return Err(Ended::new(ErrorCode::UNAUTHENTICATED, text));
+        }
+        if let Some(id) = hello.meta.client_id() {
+            let peer = Peer { client_id: Some(id.into()), ..(*self.peer).clone() };
+            self.peer = Arc::new(peer);
+        }
+        let lanes = self.lanes.get_or_insert_with(buffers::take_lanes);
+        lanes.control(|control| self.session.welcome(Welcome::default(), control));
+        Ok(())
+    }
+
+    /// Takes mail. Gives whether there was any.
+    pub(super) fn mail(&mut self, now: Instant) -> bool {
+        let mail = self.member.mailbox.take();
+        let any = !mail.is_empty();
+        for mail in mail {
+            match mail {
+                Mail::Done(seq, answer) => self.ended(seq, Some(answer), now),
+                Mail::Stopped(seq) => self.ended(seq, None, now),
+                Mail::Order(order) => self.order(order, now),
+            }
+        }
+        any
+    }
+
+    /// The work on `seq` has ended: answers it, and starts those that waited for it.
+    fn ended(&mut self, seq: u16, answer: Option<Answer<'static>>, now: Instant) {
+        let mut ended = Some((seq, answer));
+        while let Some((seq, answer)) = ended.take() {
+            let Some((reply, stop, next)) = self.works.end(seq) else { return };
+            self.session.finish(seq);
+            let answer = answer.unwrap_or_else(|| stopped(stop));
+            let peer_max = self.session.peer_max_payload();
+            let code = answer::put(self.lanes(), &reply.head, &answer, peer_max);
+            reply.stats.record(code, now.saturating_duration_since(reply.received), 1);
+            ended = next.and_then(|waiting| self.start(&waiting, now));
+        }
+    }
+
+    /// Runs a call whose turn has come; gives its answer if that is there at once.
+    fn start(
+        &mut self,
+        waiting: &Waiting<D::Route>,
+        now: Instant,
+    ) -> Option<(u16, Option<Answer<'static>>)> {
+        let Waiting { seq, route, call } = waiting;
+        let Some(call) = call.as_call() else { return Some((*seq, None)) };
+        let deadline = call.received + call.timeout(route.timeout());
+        if now >= deadline {
+            let text = "its time was over before its turn came";
+            return Some((*seq, Some(Answer::error(ErrorCode::EXPIRED, text))));
+        }
+        match guarded(route, &call) {
+            Outcome::Now(answer) => Some((*seq, Some(answer.into_owned()))),
+            Outcome::Later(work) => {
+                self.works.run(*seq, work, deadline, &self.member.mailbox);
+                None
+            }
+        }
+    }
+
+    fn order(&mut self, order: Order, now: Instant) {
+        match order {
+            Order::GoAway { reason, retry_after, refuse_at } => {
+                self.go_away(reason, retry_after, refuse_at);
+            }
+            Order::Finish => {
+                self.go_away(GoAwayReason::Draining, Duration::ZERO, now);
+                self.session.refuse_new();
+            }
+            Order::Cut => {
+                self.session.refuse_new();
+                self.works.stop_all(Stop::Cut, &self.member.mailbox);
+            }
+        }
+    }
+
+    /// Asks the client to move, once.
+    pub(super) fn go_away(&mut self, reason: GoAwayReason, retry_after: Duration, at: Instant) {
+        let lanes = self.lanes.get_or_insert_with(buffers::take_lanes);
+        let text = match reason {
+            GoAwayReason::Draining => "the server is going to stop",
+            GoAwayReason::MaxAge => "the connection has reached its greatest age",
+            GoAwayReason::Rebalance => "another server has more room",
+            GoAwayReason::Reauthenticate => "show your credentials again",
+        };
+        let wait = (!retry_after.is_zero()).then_some(retry_after);
+        let session = &mut self.session;
+        if lanes.control(|control| session.go_away(reason, text, wait, at, control)) {
+            self.shared.metrics.goaway(reason);
+        }
+    }
+
+    /// Does what the session has to do by now.
+    ///
+    /// # Errors
+    /// The connection must end.
+    pub(super) fn on_deadline(&mut self, now: Instant) -> Result<(), Ended> {
+        let lanes = self.lanes.get_or_insert_with(buffers::take_lanes);
+        let session = &mut self.session;
+        if let Some(report) = lanes.control(|control| session.on_deadline(now, control))? {
+            self.report(report);
+        }
+        Ok(())
+    }
+
+    fn report(&self, report: LinkReport) {
+        match report {
+            LinkReport::RoundTrip(time) => self.shared.metrics.heartbeat_rtt(time),
+            LinkReport::Miss => self.shared.metrics.heartbeat_miss(),
+        }
+    }
+
+    /// Gives memory back that an idle connection does not need.
+    #[inline]
+    pub(super) fn release(&mut self) {
+        if let Some(lanes) = self.lanes.take_if(|lanes| lanes.is_empty()) {
+            buffers::give_back(lanes);
+        }
+        if self.works.is_empty() {
+            self.session.release();
+        }
+    }
+}
+
+/// Calls a handler; a panic is the end of this request alone.
+#[inline]
+fn guarded<'a, R: Route>(route: &'a R, call: &Call<'a>) -> Outcome<'a> {
+    catch_unwind(AssertUnwindSafe(|| route.call(call)))
+        .unwrap_or_else(|_| Outcome::Now(stopped(None)))
+}
+
+/// The answer to a request whose work stopped without one.
+fn stopped(why: Option<Stop>) -> Answer<'static> {
+    match why {
+        Some(Stop::Cancelled) => Answer::error(ErrorCode::CANCELLED, "cancelled by the client"),
+        Some(Stop::Cut) => {
+            let text = "the server stopped before the handler answered";
+            Answer::error(ErrorCode::DEADLINE_EXCEEDED, text)
+        }
+        None => Answer::error(ErrorCode::INTERNAL, "the handler broke"),
+    }
+}

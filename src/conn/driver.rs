@@ -1,0 +1,384 @@
+//! The task of one connection: its socket, its timer, and the order in which it ends.
+//!
+//! Hand-written as one future so that an idle connection is as small as it can be: no read buffer, no
+//! write buffer, no channel, one timer.
+
+use super::buffers;
+use super::core::Core;
+use super::Dispatch;
+use crate::telemetry::{Batch, CloseReason};
+use mcpd_proto::session::Ended;
+use mcpd_proto::{Deframer, ErrorCode, ErrorFrame, GoAwayReason, Meta};
+use std::future::Future;
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+/// Where a connection is on its way out.
+#[derive(Debug)]
+enum Phase {
+    Serving,
+    /// Everything queued goes out, then this frame, by the given time.
+    Ending { last: Option<Ended>, by: Option<Instant>, code: ErrorCode },
+    /// The write side is closed; what comes in is read and dropped until the end or the given time.
+    Lingering { by: Instant, code: ErrorCode },
+}
+
+/// A connection as a future that resolves when it is closed.
+pub(super) struct Driver<D: Dispatch> {
+    stream: TcpStream,
+    deframer: Deframer,
+    core: Core<D>,
+    phase: Phase,
+    /// The last time that was looked at the clock.
+    now: Instant,
+    opened: Instant,
+    /// When the client is asked to move for its age.
+    max_age_at: Option<Instant>,
+    /// Since when the socket has not taken a byte although some wait.
+    blocked_since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    input_closed: bool,
+    paused: bool,
+    registered: bool,
+}
+
+impl<D: Dispatch> Driver<D> {
+    pub(super) fn new(stream: TcpStream, core: Core<D>, now: Instant, jitter: f64) -> Driver<D> {
+        let max_age = core.settings.max_age;
+        let spread = f64::from(core.settings.max_age_jitter) / 100.0;
+        let age = max_age.mul_f64(1.0 + spread * (2.0 * jitter - 1.0));
+        Driver {
+            stream,
+            deframer: Deframer::new(),
+            core,
+            phase: Phase::Serving,
+            now,
+            opened: now,
+            max_age_at: (!max_age.is_zero()).then(|| now + age),
+            blocked_since: None,
+            timer: None,
+            input_closed: false,
+            paused: false,
+            registered: false,
+        }
+    }
+
+    /// Does everything that can be done now. Ready when the connection is over.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        if !self.registered {
+            self.core.member.mailbox.register(cx);
+            self.registered = true;
+        }
+        loop {
+            let mail = self.core.mail(self.now);
+            let read = match self.read(cx) {
+                Ok(read) => read,
+                Err(error) => return Poll::Ready(CloseReason::of_io(&error)),
+            };
+            self.end_if_done();
+            match self.write(cx) {
+                Ok(()) => {}
+                Err(error) => return Poll::Ready(CloseReason::of_io(&error)),
+            }
+            if let Some(reason) = self.advance_phase() {
+                return Poll::Ready(reason);
+            }
+            if !mail && !read && self.on_timer(cx).is_pending() {
+                break;
+            }
+        }
+        self.core.release();
+        self.deframer.release();
+        Poll::Pending
+    }
+
+    /// Reads once and takes the frames. Gives whether there was anything.
+    fn read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if matches!(self.phase, Phase::Lingering { .. }) {
+            return self.discard(cx);
+        }
+        if !matches!(self.phase, Phase::Serving) || self.input_closed || !self.may_read() {
+            return Ok(false);
+        }
+        buffers::with_read_buffer(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => Ok(false),
+                Poll::Ready(Err(error)) => Err(error),
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                    self.input_closed = true;
+                    Ok(true)
+                }
+                Poll::Ready(Ok(())) => {
+                    self.now = Instant::now();
+                    self.core.session.bytes_received(self.now);
+                    self.take(buffer.filled());
+                    Ok(true)
+                }
+            }
+        })
+    }
+
+    /// Back-pressure: a connection whose work or answers take too much room is not read. Takes up
+    /// again what was held back once there is room.
+    fn may_read(&mut self) -> bool {
+        let room = self.core.has_room();
+        if room == self.paused {
+            self.now = Instant::now();
+            self.paused = !room;
+            if room {
+                self.core.session.resume_reading(self.now);
+                self.deframer.restart_deadline(self.now);
+                self.take(&[]);
+                return !self.paused && matches!(self.phase, Phase::Serving);
+            }
+            self.core.session.pause_reading(self.now);
+            self.core.shared.metrics.backpressure();
+        }
+        room
+    }
+
+    /// Takes the frames of one read.
+    fn take(&mut self, mut input: &[u8]) {
+        let table = self.core.shared.dispatch.table();
+        let mut batch = Batch::new(self.now, input.len());
+        let Driver { deframer, core, .. } = self;
+        let result = loop {
+            if !core.has_room() {
+                deframer.hold(input);
+                break Ok(());
+            }
+            let rules = core.session.rules();
+            match deframer.next(&mut input, &rules, batch.began()) {
+                Ok(Some(raw)) => {
+                    if let Err(ended) = core.frame(&raw, &table, &mut batch) {
+                        break Err(ended);
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => {
+                    core.shared.metrics.frame_error(&error);
+                    break Err(error.into());
+                }
+            }
+        };
+        batch.finish(&core.shared.metrics);
+        if let Err(ended) = result {
+            self.end(ended);
+        }
+    }
+
+    /// Writes everything that is ready, as far as the socket takes it.
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(lanes) = &mut self.core.lanes else { return Ok(()) };
+        let mut sent = 0;
+        while !lanes.is_empty() {
+            let stream = Pin::new(&mut self.stream);
+            let written = match lanes.single() {
+                Some(bytes) => stream.poll_write(cx, bytes),
+                None => stream.poll_write_vectored(cx, lanes.slices().as_slice()),
+            };
+            match written {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => {
+                    lanes.advance(n);
+                    sent += n;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        let blocked = !lanes.is_empty();
+        if sent > 0 {
+            self.core.session.bytes_sent(self.now);
+            self.core.shared.metrics.bytes_sent(sent);
+        }
+        if !blocked {
+            self.blocked_since = None;
+        } else if sent > 0 || self.blocked_since.is_none() {
+            self.blocked_since = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Ends the connection in order once nothing is left to be done for its client.
+    fn end_if_done(&mut self) {
+        if matches!(self.phase, Phase::Serving) && self.core.is_drained() {
+            self.end(Ended::new(ErrorCode::CLOSING, "the server closes this connection"));
+        }
+    }
+
+    /// Begins the end: nothing more is read, what is queued goes out, then `ended`.
+    fn end(&mut self, ended: Ended) {
+        if !matches!(self.phase, Phase::Serving) {
+            return;
+        }
+        let code = ended.code;
+        let orderly = code == ErrorCode::CLOSING;
+        if !orderly {
+            let (connection, peer) = (self.core.peer.connection, self.core.peer.addr);
+            tracing::debug!(connection, %peer, %ended, "the connection ends");
+            // There is nobody to answer any more.
+            self.core.works = Default::default();
+        }
+        // An orderly end waits for as long as the client reads.
+        let by = (!orderly).then(|| Instant::now() + self.core.settings.close_linger);
+        self.phase = Phase::Ending { last: Some(ended), by, code };
+    }
+
+    /// Goes on with the end of a connection as far as its output is written.
+    fn advance_phase(&mut self) -> Option<CloseReason> {
+        if self.core.outbound_len() > 0 {
+            return None;
+        }
+        match &mut self.phase {
+            Phase::Serving if self.input_closed && !self.paused && self.core.works.is_empty() => {
+                Some(CloseReason::Eof)
+            }
+            Phase::Serving => None,
+            Phase::Ending { last, code, .. } => {
+                let code = *code;
+                if let Some(ended) = last.take() {
+                    self.queue_last(&ended);
+                    return None;
+                }
+                // The peer may be gone already; then there is nothing to shut down.
+                let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
+                if self.input_closed {
+                    return Some(CloseReason::Code(code));
+                }
+                let by = Instant::now() + self.core.settings.close_linger;
+                self.phase = Phase::Lingering { by, code };
+                None
+            }
+            Phase::Lingering { code, .. } => self.input_closed.then_some(CloseReason::Code(*code)),
+        }
+    }
+
+    fn queue_last(&mut self, ended: &Ended) {
+        let detail = ended.text.as_bytes();
+        let meta = Meta::EMPTY;
+        let frame = ErrorFrame { seq: 0, priority: 0, code: ended.code, detail, meta };
+        let lanes = self.core.lanes.get_or_insert_with(buffers::take_lanes);
+        lanes.control(|out| frame.encode(out));
+    }
+
+    /// Reads on after the last frame: closing with unread bytes would send RST, which destroys
+    /// answers that the peer has not read yet.
+    fn discard(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.input_closed {
+            return Ok(false);
+        }
+        buffers::with_read_buffer(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => Ok(false),
+                Poll::Ready(result) => {
+                    self.input_closed = result.is_err() || buffer.filled().is_empty();
+                    Ok(true)
+                }
+            }
+        })
+    }
+
+    /// The next time something has to be done without the peer or a handler doing anything.
+    fn deadline(&self) -> Option<Instant> {
+        let write = self.blocked_since.map(|since| since + self.core.settings.write_timeout);
+        match &self.phase {
+            Phase::Serving => {
+                let frame = if self.paused {
+                    None
+                } else {
+                    self.deframer.deadline(&self.core.session.rules())
+                };
+                let session = self.core.session.deadline();
+                [write, frame, session, self.max_age_at].into_iter().flatten().min()
+            }
+            Phase::Ending { by, .. } => write.into_iter().chain(*by).min(),
+            Phase::Lingering { by, .. } => Some(*by),
+        }
+    }
+
+    /// Sets the timer; ready when something was due and done. A timer that is too early is left
+    /// alone: looking again then is cheaper than moving it with every frame.
+    fn on_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline() else { return Poll::Pending };
+        let deadline = tokio::time::Instant::from_std(deadline);
+        match &mut self.timer {
+            Some(timer) if timer.deadline() > deadline => timer.as_mut().reset(deadline),
+            Some(_) => {}
+            None => self.timer = Some(Box::pin(tokio::time::sleep_until(deadline))),
+        }
+        let Some(timer) = &mut self.timer else { return Poll::Pending };
+        ready!(timer.as_mut().poll(cx));
+        self.now = Instant::now();
+        self.on_deadline();
+        let next = self.deadline().unwrap_or(self.now + std::time::Duration::from_secs(3600));
+        if let Some(timer) = &mut self.timer {
+            timer.as_mut().reset(tokio::time::Instant::from_std(next));
+        }
+        Poll::Ready(())
+    }
+
+    fn on_deadline(&mut self) {
+        let (now, settings) = (self.now, &self.core.settings);
+        let blocked = self.blocked_since.is_some_and(|since| now >= since + settings.write_timeout);
+        match &mut self.phase {
+            Phase::Lingering { by, .. } => self.input_closed |= now >= *by,
+            Phase::Ending { by, last, .. } => {
+                if blocked || by.is_some_and(|by| now >= by) {
+                    // The peer does not take what is left: close without it.
+                    *last = None;
+                    self.core.lanes = None;
+                    self.input_closed = true;
+                }
+            }
+            Phase::Serving if blocked => self.slow_consumer(),
+            Phase::Serving => self.on_serving_deadline(),
+        }
+    }
+
+    fn on_serving_deadline(&mut self) {
+        let now = self.now;
+        if let Err(ended) = self.core.on_deadline(now) {
+            return self.end(ended);
+        }
+        let frame = self.deframer.deadline(&self.core.session.rules());
+        if frame.is_some_and(|at| now >= at) && !self.paused {
+            self.core.shared.metrics.frame_timeout();
+            return self.end(Ended::new(ErrorCode::PROTOCOL_ERROR, "the frame took too long"));
+        }
+        if self.max_age_at.take_if(|at| now >= *at).is_some() {
+            let grace = self.core.settings.goaway_grace;
+            self.core.go_away(GoAwayReason::MaxAge, std::time::Duration::ZERO, now + grace);
+        }
+    }
+
+    /// The peer has not taken a byte for too long. What is queued is given up, but for the frame that
+    /// is half written; a peer that wakes up within the linger time still learns why.
+    fn slow_consumer(&mut self) {
+        self.core.shared.metrics.slow_consumer();
+        if let Some(lanes) = &mut self.core.lanes {
+            lanes.drop_whole_frames();
+        }
+        self.blocked_since = Some(self.now);
+        self.end(Ended::new(ErrorCode::SLOW_CONSUMER, "nothing was read for the write deadline"));
+    }
+}
+
+impl<D: Dispatch> Future for Driver<D> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let reason = ready!(self.turn(cx));
+        let age = self.opened.elapsed();
+        self.core.shared.metrics.closed(reason, age);
+        Poll::Ready(())
+    }
+}
