@@ -1,1 +1,2 @@
 //! The wire contract of MCP.
+pub mod topic;
