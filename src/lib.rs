@@ -1,1 +1,2 @@
 //! mcpd as a library.
+pub mod router;
