@@ -140,7 +140,7 @@ impl Scan {
         let mut slashes = 0u8;
         // Longer input is refused anyway; the cut keeps the u8 counter from wrapping.
         for &byte in &bytes[..bytes.len().min(MAX_TOPIC_LEN)] {
-            suspicious |= (byte < 0x20) | (byte >= 0x7F) | (byte == b'+') | (byte == b'#');
+            suspicious |= !(0x20..0x7F).contains(&byte) | (byte == b'+') | (byte == b'#');
             slashes += u8::from(byte == b'/');
         }
         Scan {
