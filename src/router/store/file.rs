@@ -60,12 +60,13 @@ impl Default for FileStoreOptions {
 /// ```
 /// use mcpd::router::store::{FileStore, FileStoreOptions, RouteStore, StoreErrorKind};
 ///
+/// # fn main() -> Result<(), std::io::Error> {
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
 /// let store = FileStore::new("no/such/routes.yaml", FileStoreOptions::default());
 /// let error = store.load().await.unwrap_err();
 /// assert_eq!(error.kind(), StoreErrorKind::Missing);
 /// # Ok(()) })
-/// # as Result<(), std::io::Error>
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct FileStore {

@@ -25,6 +25,7 @@ routes:
 /// use mcpd::router::document::Document;
 /// use mcpd::router::store::{Expected, MemoryStore, RouteStore};
 ///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let store = MemoryStore::embedded()?;
 /// let mut document = store.load().await?.document;
@@ -34,7 +35,7 @@ routes:
 /// assert_eq!(saved.revision, 2);
 /// assert!(store.save(document, Expected::Version(version)).await.is_err());
 /// # Ok(()) })
-/// # as Result<(), Box<dyn std::error::Error>>
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct MemoryStore {
