@@ -117,22 +117,27 @@ fn write_route(out: &mut String, route: &RouteSpec) {
         key("ordered", "true");
     }
     if let Some(limit) = &route.rate_limit {
-        let limit = json!({"per_second": limit.per_second, "burst": limit.burst});
-        key(
-            "rate_limit",
-            &flow(&with_unknown(limit, &route.unknown_rate_limit)),
-        );
+        let known = [("per_second", limit.per_second), ("burst", limit.burst)];
+        key("rate_limit", &inline(known, &route.unknown_rate_limit));
     }
     if route.priority != PriorityBounds::default() || !route.unknown_priority.is_empty() {
-        let bounds = json!({"min": route.priority.min, "max": route.priority.max});
-        key(
-            "priority",
-            &flow(&with_unknown(bounds, &route.unknown_priority)),
-        );
+        let bounds = route.priority;
+        let known = [("min", bounds.min.into()), ("max", bounds.max.into())];
+        key("priority", &inline(known, &route.unknown_priority));
     }
     for (name, value) in &route.unknown {
         key(&scalar(name), &flow(value));
     }
+}
+
+/// A small mapping on one line.
+fn inline(known: [(&str, u32); 2], unknown: &UnknownKeys) -> String {
+    let known = known.map(|(key, value)| format!("{key}: {value}"));
+    let unknown = unknown
+        .iter()
+        .map(|(key, value)| format!("{}: {}", scalar(key), flow(value)));
+    let entries: Vec<_> = known.into_iter().chain(unknown).collect();
+    format!("{{{}}}", entries.join(", "))
 }
 
 /// A value on one line, with sorted keys: both JSON and YAML.

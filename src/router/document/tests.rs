@@ -75,6 +75,30 @@ fn json_says_the_same_as_yaml() {
 }
 
 #[test]
+fn yaml_is_written_as_a_person_would() {
+    let written = load(FULL).unwrap().document.to_yaml();
+    let expected = "\
+apiVersion: mcpd/v1
+kind: RouteTable
+revision: 41
+routes:
+  - name: first
+    topic: \"orders/+/new\"
+    handler: upstream.orders
+    qos: 2
+    timeout: \"1m 30s\"
+    ordered: true
+    rate_limit: {per_second: 1000, burst: 2000}
+    priority: {min: 1, max: 6}
+  - name: all
+    topic: \"#\"
+    handler: echo
+    rate_limit: {per_second: 5, burst: 5}
+";
+    assert_eq!(written, expected);
+}
+
+#[test]
 fn all_problems_are_named_by_line_and_key() {
     let text = "\
 apiVersion: mcpd/v2

@@ -77,6 +77,11 @@ impl StoreError {
                 StoreErrorKind::Forbidden,
                 "; check the owner and mode of file and directory",
             ),
+            // Renaming over a single file that is mounted into a container.
+            E::ResourceBusy => (
+                StoreErrorKind::Forbidden,
+                "; a file that is a mount point cannot be replaced, mount its directory instead",
+            ),
             _ => (StoreErrorKind::Io, ""),
         };
         StoreError {

@@ -160,7 +160,7 @@ async fn a_file_that_goes_away_is_told_once_and_its_return_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poke_reads_at_once_and_tells_in_any_case() {
+async fn a_poke_or_a_save_is_told_at_once_and_in_any_case() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("routes.yaml");
     fs::write(&path, table(&["a"])).unwrap();
@@ -175,7 +175,12 @@ async fn a_poke_reads_at_once_and_tells_in_any_case() {
     assert_eq!(topics(&soon(&store).await.unwrap()), ["a"]);
     fs::write(&path, table(&["b"])).unwrap();
     let (change, ()) = tokio::join!(soon(&store), async { store.poke() });
-    assert_eq!(topics(&change.unwrap()), ["b"]);
+    let change = change.unwrap();
+    assert_eq!(topics(&change), ["b"]);
+
+    let version = Expected::Version(change.document.etag());
+    let (change, saved) = tokio::join!(soon(&store), store.save(document(&["c"]), version));
+    assert_eq!(change.unwrap().document.etag(), saved.unwrap().etag());
 }
 
 #[tokio::test(start_paused = true)]
@@ -342,6 +347,22 @@ impl Tmpfs {
         mount.args(["-o", "remount,ro"]).arg(self.0.path());
         assert!(mount.status().unwrap().success());
     }
+
+    /// Mounts a file over itself, as containers do with single files.
+    fn bind(path: &Path) -> Bound<'_> {
+        let mut mount = Command::new("mount");
+        mount.arg("--bind").args([path, path]);
+        assert!(mount.status().unwrap().success());
+        Bound(path)
+    }
+}
+
+struct Bound<'a>(&'a Path);
+
+impl Drop for Bound<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0).status();
+    }
 }
 
 impl Drop for Tmpfs {
@@ -409,4 +430,32 @@ async fn a_read_only_place_is_named_as_the_reason() {
     assert_eq!(error.kind(), StoreErrorKind::Forbidden, "{error}");
     assert!(error.to_string().contains("mounted read-only"), "{error}");
     assert_eq!(topics(&store.load().await.unwrap()), ["a"]);
+}
+
+#[tokio::test]
+async fn a_file_mounted_by_itself_cannot_be_replaced_and_is_left_alone() {
+    let Some(disk) = Tmpfs::mount() else {
+        let busy = std::io::Error::from(std::io::ErrorKind::ResourceBusy);
+        assert_eq!(
+            StoreError::io("writing x", busy).kind(),
+            StoreErrorKind::Forbidden
+        );
+        return;
+    };
+    let path = disk.0.path().join("routes.yaml");
+    fs::write(&path, table(&["a"])).unwrap();
+    let _bound = Tmpfs::bind(&path);
+    let store = FileStore::new(&path, options());
+    let version = store.load().await.unwrap().document.etag();
+    let saved = store
+        .save(document(&["b"]), Expected::Version(version))
+        .await;
+    let error = saved.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Forbidden, "{error}");
+    assert!(
+        error.to_string().contains("mount its directory instead"),
+        "{error}"
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), table(&["a"]));
+    assert_eq!(entries(disk.0.path()), ["routes.yaml"]);
 }
