@@ -1,0 +1,221 @@
+//! A document as text: YAML to keep, JSON for interfaces, a canonical form to hash.
+
+use super::{API_VERSION, DEFAULT_TIMEOUT, Document, KIND, PriorityBounds, RouteSpec, UnknownKeys};
+use serde_json::{Value as Json, json};
+use std::fmt::Write as _;
+
+impl Document {
+    /// The document in YAML, as [`Document::parse`] reads it. Keys that have their default are
+    /// left out; names are written, so that they stay when a topic is changed.
+    pub fn to_yaml(&self) -> String {
+        let mut out = String::with_capacity(128 + self.routes.len() * 96);
+        line(&mut out, "apiVersion", API_VERSION);
+        line(&mut out, "kind", KIND);
+        line(&mut out, "revision", &self.revision.to_string());
+        if !self.requires.is_empty() {
+            let list: Vec<_> = self.requires.iter().map(|f| quoted(f)).collect();
+            line(&mut out, "requires", &format!("[{}]", list.join(", ")));
+        }
+        for (key, value) in &self.unknown {
+            line(&mut out, &scalar(key), &flow(value));
+        }
+        if self.routes.is_empty() {
+            line(&mut out, "routes", "[]");
+        } else {
+            out.push_str("routes:\n");
+            for route in &self.routes {
+                write_route(&mut out, route);
+            }
+        }
+        out
+    }
+
+    /// The document as a JSON value, with every default written out.
+    pub fn to_json(&self) -> Json {
+        let routes: Vec<_> = self.routes.iter().map(RouteSpec::to_json).collect();
+        let known = json!({
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "revision": self.revision,
+            "requires": self.requires,
+            "routes": routes,
+        });
+        with_unknown(known, &self.unknown)
+    }
+
+    /// What is hashed: see [`Document::hash`].
+    pub(super) fn canonical(&self) -> String {
+        let mut routes: Vec<&RouteSpec> = self.routes.iter().collect();
+        routes.sort_by(|a, b| a.name.cmp(&b.name));
+        let routes: Vec<_> = routes.into_iter().map(RouteSpec::to_json).collect();
+        let mut requires = self.requires.clone();
+        requires.sort();
+        requires.dedup();
+        let known = json!({
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "requires": requires,
+            "routes": routes,
+        });
+        flow(&with_unknown(known, &self.unknown))
+    }
+}
+
+impl RouteSpec {
+    /// The route as a JSON value, with every default written out.
+    pub fn to_json(&self) -> Json {
+        let mut known = json!({
+            "name": self.name,
+            "topic": self.pattern.as_str(),
+            "handler": self.handler,
+            "qos": self.qos,
+            "timeout": humantime::format_duration(self.timeout).to_string(),
+            "ordered": self.ordered,
+            "priority": with_unknown(
+                json!({"min": self.priority.min, "max": self.priority.max}),
+                &self.unknown_priority,
+            ),
+        });
+        if let Some(limit) = &self.rate_limit {
+            let limit = json!({"per_second": limit.per_second, "burst": limit.burst});
+            known["rate_limit"] = with_unknown(limit, &self.unknown_rate_limit);
+        }
+        with_unknown(known, &self.unknown)
+    }
+}
+
+fn with_unknown(mut known: Json, unknown: &UnknownKeys) -> Json {
+    if let Json::Object(map) = &mut known {
+        for (key, value) in unknown {
+            map.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    known
+}
+
+fn line(out: &mut String, key: &str, value: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{key}: {value}");
+}
+
+fn write_route(out: &mut String, route: &RouteSpec) {
+    let mut key = |key: &str, value: &str| {
+        let lead = if key == "name" { "  - " } else { "    " };
+        let _ = writeln!(out, "{lead}{key}: {value}");
+    };
+    key("name", &scalar(&route.name));
+    key("topic", &scalar(route.pattern.as_str()));
+    key("handler", &scalar(&route.handler));
+    if route.qos != 0 {
+        key("qos", &route.qos.to_string());
+    }
+    if route.timeout != DEFAULT_TIMEOUT {
+        let timeout = humantime::format_duration(route.timeout).to_string();
+        key("timeout", &scalar(&timeout));
+    }
+    if route.ordered {
+        key("ordered", "true");
+    }
+    if let Some(limit) = &route.rate_limit {
+        let known = [("per_second", limit.per_second), ("burst", limit.burst)];
+        key("rate_limit", &inline(known, &route.unknown_rate_limit));
+    }
+    if route.priority != PriorityBounds::default() || !route.unknown_priority.is_empty() {
+        let bounds = route.priority;
+        let known = [("min", bounds.min.into()), ("max", bounds.max.into())];
+        key("priority", &inline(known, &route.unknown_priority));
+    }
+    for (name, value) in &route.unknown {
+        key(&scalar(name), &flow(value));
+    }
+}
+
+/// A small mapping on one line.
+fn inline(known: [(&str, u32); 2], unknown: &UnknownKeys) -> String {
+    let known = known.map(|(key, value)| format!("{key}: {value}"));
+    let unknown = unknown
+        .iter()
+        .map(|(key, value)| format!("{}: {}", scalar(key), flow(value)));
+    let entries: Vec<_> = known.into_iter().chain(unknown).collect();
+    format!("{{{}}}", entries.join(", "))
+}
+
+/// A value on one line, with sorted keys: both JSON and YAML.
+fn flow(value: &Json) -> String {
+    let mut out = String::new();
+    write_flow(&mut out, value);
+    out
+}
+
+fn write_flow(out: &mut String, value: &Json) {
+    match value {
+        Json::String(text) => out.push_str(&quoted(text)),
+        Json::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                out.push_str(if i == 0 { "" } else { ", " });
+                write_flow(out, item);
+            }
+            out.push(']');
+        }
+        Json::Object(map) => {
+            // Sorted here: whether serde_json sorts depends on a feature anyone may turn on.
+            let mut keys: Vec<_> = map.iter().collect();
+            keys.sort_by_key(|(key, _)| *key);
+            out.push('{');
+            for (i, (key, item)) in keys.into_iter().enumerate() {
+                out.push_str(if i == 0 { "" } else { ", " });
+                out.push_str(&quoted(key));
+                out.push_str(": ");
+                write_flow(out, item);
+            }
+            out.push('}');
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) => {
+            let _ = write!(out, "{value}");
+        }
+    }
+}
+
+/// Bare where no reader can take it for anything but this text, quoted otherwise.
+fn scalar(text: &str) -> String {
+    let letter_first = text.starts_with(|c: char| c.is_ascii_alphabetic());
+    let safe = |b: u8| b.is_ascii_alphanumeric() || b"._/-".contains(&b);
+    if letter_first && text.bytes().all(safe) && !is_word(text) {
+        text.to_owned()
+    } else {
+        quoted(text)
+    }
+}
+
+/// Words that are not text to readers of YAML 1.2 or 1.1.
+fn is_word(text: &str) -> bool {
+    const WORDS: &[&str] = &["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
+    WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+/// In double quotes, with the escapes that JSON and YAML share.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            // Control characters, and what YAML takes for line ends or a byte order mark.
+            c if c.is_control()
+                || matches!(
+                    c,
+                    '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}'
+                ) =>
+            {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

@@ -1,0 +1,363 @@
+//! Typed reading of a mapping's keys, with a report of everything that is wrong.
+
+use super::UnknownKeys;
+use super::problem::{Problem, Problems};
+use super::yaml::{Entry, Meaning, Node, Value, meaning};
+use serde_json::Value as Json;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+/// What has been found so far.
+pub(super) struct Report {
+    pub(super) problems: Problems,
+    pub(super) warnings: Problems,
+    strict: bool,
+}
+
+impl Report {
+    pub(super) fn new(strict: bool) -> Report {
+        Report {
+            problems: Problems::default(),
+            warnings: Problems::default(),
+            strict,
+        }
+    }
+
+    pub(super) fn problem(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    pub(super) fn wrong(&mut self, field: &Field<'_>, message: impl Into<String>) {
+        self.problem(Problem::new(field.node.line, field.path.as_str(), message));
+    }
+}
+
+/// One value and how its key is called in messages.
+pub(super) struct Field<'n> {
+    pub(super) node: &'n Node,
+    pub(super) path: String,
+}
+
+/// A mapping of which certain keys are known.
+pub(super) struct Fields<'n> {
+    path: String,
+    line: u32,
+    entries: &'n [Entry],
+    known: &'static [&'static str],
+}
+
+impl<'n> Fields<'n> {
+    /// Reports anything that is not a mapping.
+    pub(super) fn of(
+        field: Field<'n>,
+        known: &'static [&'static str],
+        report: &mut Report,
+    ) -> Option<Fields<'n>> {
+        let Value::Mapping(entries) = &field.node.value else {
+            let keys = known.join(", ");
+            let found = describe(field.node);
+            report.wrong(&field, format!("is {found}; write a mapping with {keys}"));
+            return None;
+        };
+        Some(Fields {
+            line: field.node.line,
+            path: field.path,
+            entries,
+            known,
+        })
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<Field<'n>> {
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        let path = self.path_of(key);
+        Some(Field {
+            node: &entry.value,
+            path,
+        })
+    }
+
+    /// Reports the key if it is not there.
+    pub(super) fn require(&self, key: &str, report: &mut Report) -> Option<Field<'n>> {
+        let found = self.get(key);
+        if found.is_none() {
+            let problem = Problem::new(self.line, self.path_of(key), "is missing");
+            report.problem(problem);
+        }
+        found
+    }
+
+    /// The keys that are not known: warned of (or refused), and kept.
+    pub(super) fn unknown(&self, report: &mut Report) -> UnknownKeys {
+        let mut kept = UnknownKeys::new();
+        for entry in self.entries {
+            if self.known.contains(&entry.key.as_str()) {
+                continue;
+            }
+            let path = self.path_of(&entry.key);
+            let mut message = "is not a key that this version knows".to_owned();
+            if let Some(meant) = near_miss(&entry.key, self.known) {
+                message.push_str(&format!("; did you mean `{meant}`?"));
+            } else if report.strict {
+                message.push_str("; remove it");
+            } else {
+                message.push_str("; it is kept, but does nothing");
+            }
+            let problem = Problem::new(entry.line, path.as_str(), message);
+            if report.strict {
+                report.problem(problem);
+            } else {
+                report.warnings.push(problem);
+            }
+            if let Some(value) = json(&entry.value, &path, report) {
+                kept.insert(entry.key.clone(), value);
+            }
+        }
+        kept
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        let dot = if self.path.is_empty() { "" } else { "." };
+        format!("{}{dot}{}", self.path, key.escape_debug())
+    }
+}
+
+/// The items of a sequence.
+pub(super) fn items<'n>(field: &Field<'n>, report: &mut Report) -> Option<Vec<Field<'n>>> {
+    let Value::Sequence(nodes) = &field.node.value else {
+        let found = describe(field.node);
+        report.wrong(
+            field,
+            format!("is {found}; write a list, `[]` for an empty one"),
+        );
+        return None;
+    };
+    let item = |(i, node)| Field {
+        node,
+        path: format!("{}[{i}]", field.path),
+    };
+    Some(nodes.iter().enumerate().map(item).collect())
+}
+
+/// A string; what YAML takes for something else is to be quoted.
+pub(super) fn text<'n>(field: &Field<'n>, report: &mut Report) -> Option<&'n str> {
+    let Value::Scalar { text, plain } = &field.node.value else {
+        let found = describe(field.node);
+        report.wrong(field, format!("is {found}; write a text"));
+        return None;
+    };
+    match meaning(text, *plain) {
+        Meaning::Text(text) => return Some(text),
+        Meaning::Null if text.is_empty() => {
+            let message = "is empty; give it a value, in quotes if it starts with `#`";
+            report.wrong(field, message);
+        }
+        _ => {
+            let found = describe(field.node);
+            report.wrong(
+                field,
+                format!("`{text}` is {found} in YAML; quote it: \"{text}\""),
+            );
+        }
+    }
+    None
+}
+
+/// A whole number within `range`.
+pub(super) fn whole<T>(
+    field: &Field<'_>,
+    range: RangeInclusive<T>,
+    report: &mut Report,
+) -> Option<T>
+where
+    T: TryFrom<u64> + PartialOrd + Display,
+{
+    let expected = format!("a whole number from {} to {}", range.start(), range.end());
+    let Value::Scalar { text, plain } = &field.node.value else {
+        report.wrong(
+            field,
+            format!("is {}; write {expected}", describe(field.node)),
+        );
+        return None;
+    };
+    let Meaning::Integer(digits) = meaning(text, *plain) else {
+        let found = describe(field.node);
+        let hint = if *plain { "" } else { " without quotes" };
+        report.wrong(
+            field,
+            format!("`{text}` is {found}; write {expected}{hint}"),
+        );
+        return None;
+    };
+    let value = integer(digits).and_then(|n| u64::try_from(n).ok());
+    match value.and_then(|n| T::try_from(n).ok()) {
+        Some(n) if range.contains(&n) => Some(n),
+        _ => {
+            report.wrong(
+                field,
+                format!("`{digits}` is out of range; write {expected}"),
+            );
+            None
+        }
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(field: &Field<'_>, report: &mut Report) -> Option<bool> {
+    if let Value::Scalar { text, plain } = &field.node.value
+        && let Meaning::Bool(value) = meaning(text, *plain)
+    {
+        return Some(value);
+    }
+    let message = match &field.node.value {
+        Value::Scalar { text, .. } => {
+            let lower = text.to_ascii_lowercase();
+            let meant = match lower.as_str() {
+                "yes" | "on" | "y" | "true" | "1" => "true",
+                "no" | "off" | "n" | "false" | "0" => "false",
+                _ => "true or false",
+            };
+            format!("`{text}` is {}; write {meant}", describe(field.node))
+        }
+        _ => format!("is {}; write true or false", describe(field.node)),
+    };
+    report.wrong(field, message);
+    None
+}
+
+fn describe(node: &Node) -> &'static str {
+    match &node.value {
+        Value::Sequence(_) => "a list",
+        Value::Mapping(_) => "a mapping",
+        Value::Scalar { text, plain } => match meaning(text, *plain) {
+            Meaning::Null => "empty",
+            Meaning::Bool(_) => "a truth value",
+            Meaning::Integer(_) | Meaning::Float(_) => "a number",
+            Meaning::Text(_) => "a text",
+        },
+    }
+}
+
+fn integer(text: &str) -> Option<i128> {
+    if let Some(digits) = text.strip_prefix("0x") {
+        return i128::from_str_radix(digits, 16).ok();
+    }
+    if let Some(digits) = text.strip_prefix("0o") {
+        return i128::from_str_radix(digits, 8).ok();
+    }
+    text.parse().ok()
+}
+
+/// The value of an unknown key, so that it can be written again. Depth is bounded by the reader.
+fn json(node: &Node, path: &str, report: &mut Report) -> Option<Json> {
+    match &node.value {
+        Value::Sequence(nodes) => {
+            let item = |(i, node)| json(node, &format!("{path}[{i}]"), report);
+            nodes.iter().enumerate().map(item).collect()
+        }
+        Value::Mapping(entries) => {
+            let mut map = UnknownKeys::new();
+            for entry in entries {
+                let path = format!("{path}.{}", entry.key.escape_debug());
+                let value = json(&entry.value, &path, report)?;
+                map.insert(entry.key.clone(), value);
+            }
+            Some(Json::Object(map))
+        }
+        Value::Scalar { text, plain } => {
+            let value = scalar(text, *plain);
+            if value.is_none() {
+                let message = format!("`{text}` fits no 64-bit number; quote it");
+                report.problem(Problem::new(node.line, path, message));
+            }
+            value
+        }
+    }
+}
+
+fn scalar(text: &str, plain: bool) -> Option<Json> {
+    Some(match meaning(text, plain) {
+        Meaning::Null => Json::Null,
+        Meaning::Bool(value) => Json::Bool(value),
+        Meaning::Text(text) => Json::String(text.to_owned()),
+        Meaning::Integer(digits) => {
+            let value = integer(digits)?;
+            let signed = i64::try_from(value).ok().map(Json::from);
+            signed.or_else(|| u64::try_from(value).ok().map(Json::from))?
+        }
+        Meaning::Float(digits) => Json::from(serde_json::Number::from_f64(digits.parse().ok()?)?),
+    })
+}
+
+/// The known key that was probably meant: the same but for case and dividers, or two slips away.
+fn near_miss(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    let folded = |key: &str| key.replace(['-', '_'], "").to_ascii_lowercase();
+    let key = folded(key);
+    let distance = |meant: &&'static str| slips(&key, &folded(meant));
+    let best = *known.iter().min_by_key(|meant| distance(meant))?;
+    // Short words are two slips away from anything.
+    let allowed = if key.len() <= 4 { 1 } else { 2 };
+    (distance(&best) <= allowed).then_some(best)
+}
+
+/// Edit distance, where swapped neighbours count as one. Keys are ≤ 256 bytes.
+fn slips(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len().abs_diff(b.len()) > 2 {
+        return usize::MAX;
+    }
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let changed = usize::from(a[i - 1] != b[j - 1]);
+                let mut best = (rows[i - 1][j] + 1)
+                    .min(rows[i][j - 1] + 1)
+                    .min(rows[i - 1][j - 1] + changed);
+                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                    best = best.min(rows[i - 2][j - 2] + 1);
+                }
+                best
+            };
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_misses_are_recognised() {
+        let known = &["name", "topic", "timeout", "rate_limit", "qos"];
+        for (key, meant) in [
+            ("timout", Some("timeout")),
+            ("Timeout", Some("timeout")),
+            ("timeuot", Some("timeout")),
+            ("rateLimit", Some("rate_limit")),
+            ("rate-limits", Some("rate_limit")),
+            ("QoS", Some("qos")),
+            ("topics", Some("topic")),
+            ("x", None),
+            ("description", None),
+        ] {
+            assert_eq!(near_miss(key, known), meant, "{key}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_unknown_keys_are_kept_exactly_or_refused() {
+        assert_eq!(
+            scalar("18446744073709551615", true),
+            Some(Json::from(u64::MAX))
+        );
+        assert_eq!(scalar("-0x1", true), Some(Json::from("-0x1")));
+        assert_eq!(scalar("0x10", true), Some(Json::from(16)));
+        assert_eq!(scalar("1.5", true), Some(Json::from(1.5)));
+        assert_eq!(scalar("18446744073709551616", true), None);
+        assert_eq!(scalar(".nan", true), None);
+        assert_eq!(scalar("1e999", true), None);
+    }
+}

@@ -1,0 +1,216 @@
+//! The route document: the one format in which routes are written, everywhere.
+//!
+//! ```yaml
+//! apiVersion: mcpd/v1
+//! kind: RouteTable
+//! revision: 7                # counted up by every write of mcpd; 0 if absent
+//! requires: []               # features that a reader must have
+//! routes:
+//!   - name: orders           # [a-z0-9._-]{1,63}, unique; made from the topic if absent
+//!     topic: "orders/+/new"  # a topic or pattern, unique
+//!     handler: echo          # [a-z0-9._-]{1,63}
+//!     qos: 0                 # 0, 1 or 2
+//!     timeout: 30s           # 1ms to 1h
+//!     ordered: false
+//!     rate_limit: {per_second: 1000, burst: 2000}  # absent: none
+//!     priority: {min: 0, max: 7}
+//! ```
+//!
+//! The defaults are the ones shown. JSON is accepted as the part of YAML that it is. Scalars are
+//! those of YAML 1.2's core schema; anchors, aliases and tags are refused, so that a document is
+//! as large as it looks.
+//!
+//! A document is taken whole or refused whole, with every problem named by line and key. Unknown
+//! keys are kept, written again and warned of; [`ParseOptions::strict`] refuses them. Comments and
+//! the order of keys are lost when a document is written.
+
+mod emit;
+mod fields;
+mod identity;
+mod names;
+mod parse;
+mod problem;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+pub use identity::{ETag, ETagError};
+pub use names::{MAX_NAME_LEN, derive_name, is_name};
+pub use problem::{DocumentError, MAX_PROBLEMS, Problem, Problems};
+
+use mcpd_proto::topic::Pattern;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// The `apiVersion` that this build reads and writes.
+pub const API_VERSION: &str = "mcpd/v1";
+
+/// The `kind` of a route document.
+pub const KIND: &str = "RouteTable";
+
+/// What `requires` may name: features of the document that this build has. None so far.
+pub const FEATURES: &[&str] = &[];
+
+/// Default of [`ParseOptions::max_bytes`], 8 MiB: 100,000 routes fit, and reading a wrong file
+/// costs little.
+pub const DEFAULT_MAX_DOCUMENT_BYTES: usize = 8 << 20;
+
+/// Timeout of a route that states none.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Timeouts that a route may state.
+pub const TIMEOUT_RANGE: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(3600);
+
+/// Rates that a route may state, in requests per second.
+pub const RATE_RANGE: RangeInclusive<u32> = 1..=10_000_000;
+
+/// Keys that this build does not know, with their values.
+pub type UnknownKeys = serde_json::Map<String, serde_json::Value>;
+
+/// A valid route document.
+///
+/// ```
+/// use mcpd::router::document::{Document, ParseOptions};
+///
+/// let text = "
+/// apiVersion: mcpd/v1
+/// kind: RouteTable
+/// routes:
+///   - topic: orders/+/new
+///     handler: echo
+///     timeout: 5s
+/// ";
+/// let loaded = Document::parse(text.as_bytes(), &ParseOptions::default())?;
+/// let route = &loaded.document.routes[0];
+/// assert_eq!(route.name, "orders.any.new");
+/// assert_eq!(route.timeout.as_secs(), 5);
+///
+/// let broken = text.replace("5s", "5");
+/// let error = Document::parse(broken.as_bytes(), &ParseOptions::default()).unwrap_err();
+/// assert!(error.to_string().contains("line 7: routes[0].timeout: "));
+/// # Ok::<(), mcpd::router::document::DocumentError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Document {
+    /// Counted up by every write of mcpd.
+    pub revision: u64,
+    /// Features that a reader must have.
+    pub requires: Vec<String>,
+    /// The routes, in the order of the document; the order means nothing.
+    pub routes: Vec<RouteSpec>,
+    /// Unknown keys beside these.
+    pub unknown: UnknownKeys,
+}
+
+impl Document {
+    /// Reads a document of YAML or JSON.
+    ///
+    /// # Errors
+    /// Every problem that the document has, of which the first [`MAX_PROBLEMS`] are kept. A text
+    /// that is not YAML at all has only that one problem.
+    pub fn parse(bytes: &[u8], options: &ParseOptions) -> Result<Loaded, DocumentError> {
+        parse::document(bytes, options)
+    }
+}
+
+/// One route, checked by itself; whether its handler exists and can give what it asks for is for
+/// the caller to judge, with `line` for the message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteSpec {
+    /// Unique name: the metric label and the admin path key.
+    pub name: String,
+    /// What it claims.
+    pub pattern: Pattern,
+    /// Name of the handler.
+    pub handler: String,
+    /// Quality of service, 0 to 2.
+    pub qos: u8,
+    /// How long a request may take that brings no timeout of its own.
+    pub timeout: Duration,
+    /// Whether requests of one connection to one topic run one at a time.
+    pub ordered: bool,
+    /// Limit of the rate of requests; none if absent.
+    pub rate_limit: Option<RateLimitSpec>,
+    /// Priorities that requests are clamped to.
+    pub priority: PriorityBounds,
+    /// Where it begins in the document, from 1; 0 if it was not read from one.
+    pub line: u32,
+    /// Unknown keys of the route.
+    pub unknown: UnknownKeys,
+    /// Unknown keys of its `rate_limit`.
+    pub unknown_rate_limit: UnknownKeys,
+    /// Unknown keys of its `priority`.
+    pub unknown_priority: UnknownKeys,
+}
+
+impl RouteSpec {
+    /// A route with the defaults for everything else, named after its pattern.
+    pub fn new(pattern: Pattern, handler: impl Into<String>) -> RouteSpec {
+        RouteSpec {
+            name: derive_name(pattern.as_str()),
+            pattern,
+            handler: handler.into(),
+            qos: 0,
+            timeout: DEFAULT_TIMEOUT,
+            ordered: false,
+            rate_limit: None,
+            priority: PriorityBounds::default(),
+            line: 0,
+            unknown: UnknownKeys::new(),
+            unknown_rate_limit: UnknownKeys::new(),
+            unknown_priority: UnknownKeys::new(),
+        }
+    }
+}
+
+/// A token bucket for the requests of one route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimitSpec {
+    /// Tokens that come back each second, within [`RATE_RANGE`].
+    pub per_second: u32,
+    /// Tokens that the bucket holds, at least 1.
+    pub burst: u32,
+}
+
+/// Priorities that requests of a route are clamped to, 0 to 7, `min` ≤ `max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PriorityBounds {
+    /// Lowest.
+    pub min: u8,
+    /// Highest.
+    pub max: u8,
+}
+
+impl Default for PriorityBounds {
+    fn default() -> Self {
+        PriorityBounds { min: 0, max: 7 }
+    }
+}
+
+/// How to read a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParseOptions {
+    /// Whether unknown keys are problems instead of warnings.
+    pub strict: bool,
+    /// Largest document, in bytes.
+    pub max_bytes: usize,
+}
+
+impl Default for ParseOptions {
+    fn default() -> Self {
+        ParseOptions {
+            strict: false,
+            max_bytes: DEFAULT_MAX_DOCUMENT_BYTES,
+        }
+    }
+}
+
+/// A document with what should be said about it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loaded {
+    /// The document.
+    pub document: Document,
+    /// What is valid but probably not meant, such as unknown keys.
+    pub warnings: Problems,
+}
