@@ -3,7 +3,9 @@
 //! A connection is one task that owns its socket, its session and what waits to be written. It knows
 //! nothing of routes and handlers but the [`Dispatch`] trait.
 
+mod answer;
 mod buffers;
+mod core;
 mod driver;
 mod lanes;
 mod listener;
@@ -14,7 +16,8 @@ mod settings;
 mod socket;
 mod work;
 
-pub use listener::{Listener, ListenerError};
+pub use listener::{Listener, ListenerError, Settings};
+pub use mailbox::Order;
 pub use registry::Registry;
 pub use settings::{ConnSettings, ListenSettings};
 

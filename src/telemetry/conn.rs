@@ -1,0 +1,351 @@
+//! What connections count.
+
+use super::histogram::Histogram;
+use super::routes::{RouteCatalog, RouteStats};
+use mcpd_proto::{ErrorCode, FrameError, GoAwayReason, Kind, RawFrame};
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Kinds of frames, and one place for ignored ones.
+pub(crate) const KINDS: usize = Kind::ALL.len() + 1;
+
+/// Why a connection is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client closed it, everything being answered.
+    Eof,
+    /// The client, or the network, broke it.
+    Reset,
+    /// No PROXY header where one is required.
+    NoProxyHeader,
+    /// An ERROR with this code ended it.
+    Code(ErrorCode),
+}
+
+impl CloseReason {
+    /// The reason of a socket's error.
+    pub fn of_io(_: &io::Error) -> CloseReason {
+        CloseReason::Reset
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            CloseReason::Eof => "EOF",
+            CloseReason::Reset => "RESET",
+            CloseReason::NoProxyHeader => "NO_PROXY_HEADER",
+            CloseReason::Code(code) => code.name().unwrap_or("OTHER"),
+        }
+    }
+}
+
+/// Why a connection was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejected {
+    /// As many are open as may be.
+    Limit,
+    /// Too many came within a second.
+    Rate,
+    /// It was gone before it could be set up.
+    Gone,
+}
+
+impl Rejected {
+    const ALL: [(Rejected, &str); 3] =
+        [(Rejected::Limit, "limit"), (Rejected::Rate, "rate"), (Rejected::Gone, "gone")];
+}
+
+/// The kinds that `mcpd_frame_errors_total` tells apart.
+const FRAME_ERRORS: [&str; 5] = ["version", "too_large", "header", "metadata", "layout"];
+
+fn frame_error_kind(error: &FrameError) -> &'static str {
+    match error {
+        FrameError::Version(_) => "version",
+        FrameError::TooLarge { .. } => "too_large",
+        FrameError::Priority(_)
+        | FrameError::Flags(_)
+        | FrameError::UnknownKind(_)
+        | FrameError::Direction(_)
+        | FrameError::Seq { .. } => "header",
+        FrameError::MetaTooLarge(_)
+        | FrameError::MetaValue(_)
+        | FrameError::MetaRepeated(_)
+        | FrameError::TooManyHeaders
+        | FrameError::MetaCritical(_)
+        | FrameError::MetaMissing { .. } => "metadata",
+        _ => "layout",
+    }
+}
+
+/// The counters of all connections.
+pub struct ConnMetrics {
+    /// Requests by route.
+    pub routes: Arc<RouteCatalog>,
+    open: Gauge,
+    in_flight: Gauge,
+    opened: Counter,
+    frames_in: [Counter; KINDS],
+    frames_out: [Counter; KINDS],
+    bytes_in: Counter,
+    bytes_out: Counter,
+    slow_consumers: Counter,
+    heartbeat_misses: Counter,
+    heartbeat_rtt: Histogram,
+    age: Histogram,
+}
+
+impl std::fmt::Debug for ConnMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ConnMetrics")
+    }
+}
+
+fn kind_label(at: usize) -> &'static str {
+    Kind::ALL.get(at).map_or("ignored", |kind| kind.name())
+}
+
+fn kind_at(kind: Option<Kind>) -> usize {
+    kind.map_or(KINDS - 1, |kind| kind as usize - 1)
+}
+
+fn closed_counter(reason: CloseReason) -> Counter {
+    counter!("mcpd_connections_closed_total", "reason" => reason.label())
+}
+
+fn frame_errors(kind: &'static str) -> Counter {
+    counter!("mcpd_frame_errors_total", "kind" => kind)
+}
+
+impl ConnMetrics {
+    /// Registers every series at 0 with the current recorder of the `metrics` facade.
+    pub fn new(routes: Arc<RouteCatalog>) -> ConnMetrics {
+        describe();
+        for (_, reason) in Rejected::ALL {
+            counter!("mcpd_connections_rejected_total", "reason" => reason).absolute(0);
+        }
+        for reason in GoAwayReason::ALL {
+            counter!("mcpd_goaways_total", "reason" => reason.name()).absolute(0);
+        }
+        for kind in FRAME_ERRORS {
+            frame_errors(kind).absolute(0);
+        }
+        let codes = ErrorCode::ALL.iter().filter(|code| code.get() >> 8 == 1);
+        let closed = [CloseReason::Eof, CloseReason::Reset, CloseReason::NoProxyHeader];
+        for reason in closed.into_iter().chain(codes.map(|code| CloseReason::Code(*code))) {
+            closed_counter(reason).absolute(0);
+        }
+        counter!("mcpd_accept_errors_total").absolute(0);
+        counter!("mcpd_backpressure_total").absolute(0);
+        let frames = |direction: &'static str| {
+            std::array::from_fn(|at| {
+                counter!("mcpd_frames_total", "direction" => direction, "type" => kind_label(at))
+            })
+        };
+        ConnMetrics {
+            routes,
+            open: gauge!("mcpd_connections"),
+            in_flight: gauge!("mcpd_requests_in_flight"),
+            opened: counter!("mcpd_connections_opened_total"),
+            frames_in: frames("in"),
+            frames_out: frames("out"),
+            bytes_in: counter!("mcpd_frame_bytes_total", "direction" => "in"),
+            bytes_out: counter!("mcpd_frame_bytes_total", "direction" => "out"),
+            slow_consumers: counter!("mcpd_slow_consumers_total"),
+            heartbeat_misses: counter!("mcpd_heartbeat_misses_total"),
+            heartbeat_rtt: Histogram::default(),
+            age: Histogram::default(),
+        }
+    }
+
+    pub(crate) fn opened(&self) {
+        self.opened.increment(1);
+        self.open.increment(1.0);
+    }
+
+    pub(crate) fn closed(&self, reason: CloseReason, age: Duration) {
+        self.open.decrement(1.0);
+        self.age.record(age, 1);
+        closed_counter(reason).increment(1);
+    }
+
+    pub(crate) fn failed(&self, error: &io::Error) {
+        tracing::warn!(%error, "an accepted connection cannot be served");
+        self.closed(CloseReason::Reset, Duration::ZERO);
+    }
+
+    pub(crate) fn no_proxy_header(&self) {
+        self.closed(CloseReason::NoProxyHeader, Duration::ZERO);
+    }
+
+    pub(crate) fn rejected(&self, why: Rejected) {
+        let reason = Rejected::ALL.iter().find(|(w, _)| *w == why).map_or("other", |(_, r)| r);
+        counter!("mcpd_connections_rejected_total", "reason" => reason).increment(1);
+    }
+
+    pub(crate) fn accept_error(&self) {
+        counter!("mcpd_accept_errors_total").increment(1);
+    }
+
+    pub(crate) fn goaway(&self, reason: GoAwayReason) {
+        counter!("mcpd_goaways_total", "reason" => reason.name()).increment(1);
+    }
+
+    pub(crate) fn backpressure(&self) {
+        counter!("mcpd_backpressure_total").increment(1);
+    }
+
+    pub(crate) fn frame_error(&self, error: &FrameError) {
+        frame_errors(frame_error_kind(error)).increment(1);
+    }
+
+    pub(crate) fn frame_timeout(&self) {
+        frame_errors("layout").increment(1);
+    }
+
+    pub(crate) fn slow_consumer(&self) {
+        self.slow_consumers.increment(1);
+    }
+
+    pub(crate) fn heartbeat_miss(&self) {
+        self.heartbeat_misses.increment(1);
+    }
+
+    pub(crate) fn heartbeat_rtt(&self, time: Duration) {
+        self.heartbeat_rtt.record(time, 1);
+    }
+
+    /// One write's bytes, and the frames that were queued since the last one, by kind.
+    #[inline]
+    pub(crate) fn sent(&self, bytes: usize, frames: &mut [u32; KINDS]) {
+        self.bytes_out.increment(bytes as u64);
+        flush(&self.frames_out, frames);
+    }
+
+    /// Notes a request that is answered later, until the guard is dropped.
+    pub(crate) fn begin(&self) -> InFlight {
+        self.in_flight.increment(1.0);
+        InFlight(self.in_flight.clone())
+    }
+
+    /// Appends the histograms in Prometheus' text format.
+    pub(crate) fn render(&self, out: &mut String) {
+        let histograms = [
+            ("mcpd_heartbeat_rtt_seconds", "Round trips of heartbeats.", &self.heartbeat_rtt),
+            ("mcpd_connection_age_seconds", "Age of connections when they closed.", &self.age),
+        ];
+        for (name, help, histogram) in histograms {
+            out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} histogram\n"));
+            histogram.render(name, "", out);
+        }
+    }
+}
+
+fn describe() {
+    describe_gauge!("mcpd_connections", "Open connections.");
+    describe_counter!("mcpd_connections_opened_total", "Connections accepted.");
+    describe_counter!("mcpd_connections_closed_total", "Connections closed, by reason.");
+    describe_counter!("mcpd_connections_rejected_total", "Connections turned away, by reason.");
+    describe_counter!("mcpd_accept_errors_total", "Accepts that failed for lack of a resource.");
+    describe_counter!("mcpd_goaways_total", "Clients asked to move, by reason.");
+    describe_counter!("mcpd_frames_total", "Frames by direction and type.");
+    describe_counter!("mcpd_frame_bytes_total", "Bytes of frames by direction.");
+    describe_counter!("mcpd_frame_errors_total", "Frames that broke the protocol, by kind.");
+    describe_counter!("mcpd_backpressure_total", "Times a connection was not read for its limits.");
+    describe_counter!("mcpd_slow_consumers_total", "Connections closed because nobody read.");
+    describe_counter!("mcpd_heartbeat_misses_total", "Heartbeats unanswered for an interval.");
+    describe_gauge!("mcpd_requests_in_flight", "Requests that are being worked on.");
+}
+
+#[inline]
+fn flush(counters: &[Counter; KINDS], counts: &mut [u32; KINDS]) {
+    for (counter, count) in counters.iter().zip(counts) {
+        if *count > 0 {
+            counter.increment(u64::from(std::mem::take(count)));
+        }
+    }
+}
+
+/// Counts a request as in flight while it lives.
+#[derive(Debug)]
+pub struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// Different routes and codes of one batch that are summed before they are flushed.
+const RUNS: usize = 8;
+
+/// What one read brought, summed up so that the shared counters are touched once.
+#[derive(Debug)]
+pub struct Batch<'t> {
+    began: Instant,
+    bytes: usize,
+    frames: [u32; KINDS],
+    runs: [(Option<&'t RouteStats>, Option<ErrorCode>, u32); RUNS],
+    used: usize,
+}
+
+impl<'t> Batch<'t> {
+    /// A read of `bytes` at `now`.
+    #[inline]
+    pub fn new(now: Instant, bytes: usize) -> Batch<'t> {
+        Batch { began: now, bytes, frames: [0; KINDS], runs: [(None, None, 0); RUNS], used: 0 }
+    }
+
+    /// When it was read.
+    #[inline]
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    #[inline]
+    pub(crate) fn frame(&mut self, raw: &RawFrame<'_>) {
+        self.frames[kind_at(raw.header.kind)] += 1;
+    }
+
+    /// A request of this batch was answered; without a route it counts as `_none`.
+    #[inline]
+    pub(crate) fn answered(
+        &mut self,
+        stats: Option<&'t RouteStats>,
+        code: Option<ErrorCode>,
+        metrics: &ConnMetrics,
+    ) {
+        let address = |stats: Option<&RouteStats>| stats.map(std::ptr::from_ref);
+        for run in &mut self.runs[..self.used] {
+            if address(run.0) == address(stats) && run.1 == code {
+                run.2 += 1;
+                return;
+            }
+        }
+        if self.used == RUNS {
+            self.flush_runs(metrics);
+        }
+        self.runs[self.used] = (stats, code, 1);
+        self.used += 1;
+    }
+
+    /// Adds everything up. One look at the clock for all requests that were answered in place.
+    #[inline]
+    pub(crate) fn finish(mut self, metrics: &ConnMetrics) {
+        if self.used > 0 {
+            self.flush_runs(metrics);
+        }
+        metrics.bytes_in.increment(self.bytes as u64);
+        flush(&metrics.frames_in, &mut self.frames);
+    }
+
+    fn flush_runs(&mut self, metrics: &ConnMetrics) {
+        let time = self.began.elapsed();
+        for (stats, code, n) in &self.runs[..self.used] {
+            let stats = stats.unwrap_or_else(|| metrics.routes.none());
+            stats.record(*code, time, u64::from(*n));
+        }
+        self.used = 0;
+    }
+}
+
