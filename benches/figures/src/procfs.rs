@@ -4,23 +4,26 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-/// CPU time of every thread of a process at one moment, by thread id.
+/// CPU time of every thread of a process at one moment, and its time in the queue for a core, by
+/// thread id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CpuTime(BTreeMap<u32, u64>);
+pub(crate) struct CpuTime(BTreeMap<u32, [u64; 2]>);
 
 /// CPU time between two moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CpuSpent {
     pub(crate) nanos: u64,
+    /// Time in which a thread could have run but other work had the core: how disturbed it was.
+    pub(crate) waited_nanos: u64,
     /// Threads that ended in between: what they used since the first moment is not in `nanos`.
     pub(crate) exited_threads: usize,
 }
 
 impl CpuTime {
-    /// Reads `/proc/PID/task/*/schedstat`, whose first field has nanosecond precision, while
-    /// `/proc/PID/stat` counts in ticks of 10 ms.
+    /// Reads `/proc/PID/task/*/schedstat`, whose first two fields have nanosecond precision,
+    /// while `/proc/PID/stat` counts in ticks of 10 ms.
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let tasks = format!("/proc/{pid}/task");
         let mut threads = BTreeMap::new();
@@ -41,20 +44,28 @@ impl CpuTime {
                 }
                 Err(error) => return Err(error).context("cannot read a thread's schedstat"),
             };
-            let nanos = text.split_ascii_whitespace().next();
-            let nanos = nanos.and_then(|field| field.parse().ok());
-            threads.insert(tid, nanos.context("a schedstat without CPU time")?);
+            let mut fields = text.split_ascii_whitespace().map(str::parse);
+            let (Some(Ok(ran)), Some(Ok(waited))) = (fields.next(), fields.next()) else {
+                bail!("a schedstat without CPU time: {text:?}");
+            };
+            threads.insert(tid, [ran, waited]);
         }
         Ok(CpuTime(threads))
     }
 
     /// What was spent from `earlier` to `self`.
     pub(crate) fn since(&self, earlier: &CpuTime) -> CpuSpent {
-        let spent =
-            |(tid, now): (&u32, &u64)| now.saturating_sub(*earlier.0.get(tid).unwrap_or(&0));
+        let sum = |field: usize| {
+            let of = |(tid, now): (&u32, &[u64; 2])| {
+                let before = earlier.0.get(tid).map_or(0, |before| before[field]);
+                now[field].saturating_sub(before)
+            };
+            self.0.iter().map(of).sum()
+        };
         let gone = |tid: &&u32| !self.0.contains_key(*tid);
         CpuSpent {
-            nanos: self.0.iter().map(spent).sum(),
+            nanos: sum(0),
+            waited_nanos: sum(1),
             exited_threads: earlier.0.keys().filter(gone).count(),
         }
     }
@@ -81,10 +92,11 @@ mod tests {
 
     #[test]
     fn time_of_new_and_ended_threads_is_told_apart() {
-        let before = CpuTime(BTreeMap::from([(1, 100), (2, 50)]));
-        let after = CpuTime(BTreeMap::from([(1, 130), (3, 7)]));
+        let before = CpuTime(BTreeMap::from([(1, [100, 4]), (2, [50, 1])]));
+        let after = CpuTime(BTreeMap::from([(1, [130, 6]), (3, [7, 9])]));
         let expected = CpuSpent {
             nanos: 37,
+            waited_nanos: 11,
             exited_threads: 1,
         };
         assert_eq!(after.since(&before), expected);

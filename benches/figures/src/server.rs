@@ -122,6 +122,8 @@ impl Target {
                 let port = free_port()?;
                 let mut command = Command::new(program);
                 command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+                // It listens on the loopback only, but takes other sources than 127.0.0.1 for strangers.
+                command.args(["--protected-mode", "no"]);
                 command.args(["--save", "", "--appendonly", "no", "--io-threads", "1"]);
                 if let Some(clients) = clients {
                     command.args(["--maxclients", &clients.to_string()]);
@@ -212,7 +214,7 @@ impl Server {
         match address.recv_timeout(START_LIMIT) {
             Ok(addr) => Ok(addr),
             Err(_) => bail!(
-                "no line with `{keyword}` and an address on its stdout{}",
+                "its output ended, or had no line with `{keyword}` and an address for {START_LIMIT:?}{}",
                 self.complaint()
             ),
         }

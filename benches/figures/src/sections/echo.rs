@@ -36,6 +36,7 @@ struct Run {
     requests: u64,
     seconds: f64,
     server_cpu_ns: u64,
+    server_waited_ns: u64,
     cpu_us_per_request: f64,
     /// Threads that ended during the run: what they used is missing in its CPU time.
     exited_threads: usize,
@@ -49,7 +50,10 @@ struct Figure {
     requests_per_second: Spread,
     /// Of each run to the floor's run of the same number.
     to_floor: Spread,
-    server_core_busy: Spread,
+    /// Share of the time in which the server ran.
+    server_busy: Spread,
+    /// Share of the time in which it wanted to run and other work had its core.
+    server_waited: Spread,
 }
 
 /// Measures and prints.
@@ -115,6 +119,7 @@ fn one_run(plan: &Plan, target: &Target, server: &Server, in_flight: u16, run: u
         requests: outcome.requests,
         seconds: outcome.elapsed.as_secs_f64(),
         server_cpu_ns: spent.nanos,
+        server_waited_ns: spent.waited_nanos,
         cpu_us_per_request: spent.nanos as f64 / outcome.requests as f64 / 1e3,
         exited_threads: spent.exited_threads,
     })
@@ -135,7 +140,8 @@ fn figures(plan: &Plan, runs: &[Run]) -> Vec<Figure> {
                     cpu_us_per_request: of(|run| run.cpu_us_per_request)?,
                     requests_per_second: of(|run| run.requests as f64 / run.seconds)?,
                     to_floor: ratio(runs, in_flight, target, Name::Floor)?,
-                    server_core_busy: of(|run| run.server_cpu_ns as f64 / 1e9 / run.seconds)?,
+                    server_busy: of(|run| run.server_cpu_ns as f64 / 1e9 / run.seconds)?,
+                    server_waited: of(|run| run.server_waited_ns as f64 / 1e9 / run.seconds)?,
                 })
             };
             figures.extend(figure());
@@ -178,7 +184,8 @@ impl Echo {
                     "µs CPU/request",
                     "× floor",
                     "requests/s",
-                    "core busy",
+                    "busy",
+                    "waited",
                 ]
                 .map(str::to_owned)
                 .to_vec(),
@@ -193,11 +200,15 @@ impl Echo {
                     figure.cpu_us_per_request.text(3),
                     figure.to_floor.text(2),
                     format!("{:.0}", figure.requests_per_second.median),
-                    format!("{:.0} %", figure.server_core_busy.median * 100.0),
+                    format!("{:.0} %", figure.server_busy.median * 100.0),
+                    format!("{:.0} %", figure.server_waited.median * 100.0),
                 ]);
             }
             print!("{}", table(&rows));
         }
+        println!(
+            "  busy, waited: share of the time the server ran, or could not because of other work"
+        );
         for goal in &self.goals {
             println!("{}", goal.text());
         }
