@@ -1,0 +1,92 @@
+//! The figures of `make bench`: what one request costs the server, what an idle connection weighs
+//! and how long a start takes, for mcpd and its references in one run on one machine.
+//!
+//! A crate of its own, so that the daemon's tree does not grow by what only measuring needs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+mod floor;
+mod load;
+mod machine;
+mod procfs;
+mod report;
+mod sections;
+mod server;
+
+/// Measure mcpd beside a bare echo on tokio (the floor) and Redis.
+///
+/// The server runs on one core and the load on another; servers take turns, so that a
+/// disturbance of the machine hits all of them. Only processes started here are ended.
+#[derive(Debug, Parser)]
+#[command(name = "figures", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Every section, one after the other
+    All(Options),
+    /// Server CPU per 64-byte echo, at 16 and at 1 in flight on 8 connections
+    Echo(Options),
+    /// Resident memory per idle connection that has served a request
+    Idle(Options),
+    /// Time from exec to a ready server
+    Startup(Options),
+    /// Serve the bare framed echo that everything is compared with, until it is ended
+    Floor {
+        /// Port on 127.0.0.1; 0 picks a free one, which is printed
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+}
+
+/// What the measuring sections have in common.
+#[derive(Debug, Clone, Args)]
+struct Options {
+    /// The mcpd program to measure; without it only the references are
+    #[arg(long, value_name = "PATH")]
+    mcpd: Option<PathBuf>,
+    /// Have mcpd listen here instead of on a port read from its output
+    #[arg(long, value_name = "ADDR", requires = "mcpd")]
+    ready_addr: Option<std::net::SocketAddr>,
+    /// The Redis server to compare with
+    #[arg(long, value_name = "PROGRAM", default_value = "redis-server")]
+    redis: String,
+    /// Write every single run, the machine and the versions to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Runs of each server [default: 7, with --quick 3]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: Option<u32>,
+    /// Length of one measured echo run in milliseconds [default: 1000, with --quick 250]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(10..=600_000))]
+    run_ms: Option<u64>,
+    /// Connections held open for the idle figure [default: 10000, with --quick 1000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    idle_connections: Option<u32>,
+    /// Fewer and shorter runs: to see that it works, not to quote
+    #[arg(long)]
+    quick: bool,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Floor { port } => floor::serve(port),
+        Command::All(options) => sections::run(&options, &sections::ALL),
+        Command::Echo(options) => sections::run(&options, &[sections::Section::Echo]),
+        Command::Idle(options) => sections::run(&options, &[sections::Section::Idle]),
+        Command::Startup(options) => sections::run(&options, &[sections::Section::Startup]),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("figures: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! One file for each kind of figure, and what they share.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::Options;
+use crate::machine::{self, Cores, Machine};
+use crate::server::{self, Name, Target};
+
+mod echo;
+mod idle;
+mod startup;
+
+/// A kind of figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Section {
+    Echo,
+    Idle,
+    Startup,
+}
+
+/// In the order in which they are measured.
+pub(crate) const ALL: [Section; 3] = [Section::Echo, Section::Idle, Section::Startup];
+
+/// What is measured, and how long.
+struct Plan {
+    cores: Cores,
+    targets: Vec<Target>,
+    runs: u32,
+    run_length: Duration,
+    idle_connections: u32,
+    open_files: u64,
+}
+
+impl Plan {
+    /// The targets of run number `run`, a different one first each time: none profits from always
+    /// following the same neighbour.
+    fn turn(&self, run: u32) -> impl Iterator<Item = &Target> {
+        let count = self.targets.len();
+        (0..count).map(move |at| &self.targets[(at + run as usize) % count])
+    }
+
+    fn mcpd(&self) -> Option<&Target> {
+        self.targets
+            .iter()
+            .find(|target| target.name() == Name::Mcpd)
+    }
+}
+
+/// Everything on record, as `--json` writes it.
+#[derive(Serialize)]
+struct Record {
+    machine: Machine,
+    versions: BTreeMap<&'static str, String>,
+    quick: bool,
+    runs: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    echo: Option<echo::Echo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle: Option<idle::Idle>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    startup: Option<startup::Startup>,
+}
+
+/// Measures the given sections, prints them as they are ready and writes the record if asked to.
+pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
+    server::end_with_us()?;
+    let cores_allowed = machine::cores_allowed()?;
+    let cores = Cores::take()?;
+    let open_files = machine::raise_open_files()?;
+    let (targets, versions) = targets(options)?;
+    let (runs, run_ms, idle_connections) = match options.quick {
+        true => (3, 250, 1_000),
+        false => (7, 1_000, 10_000),
+    };
+    let plan = Plan {
+        cores,
+        targets,
+        runs: options.runs.unwrap_or(runs),
+        run_length: Duration::from_millis(options.run_ms.unwrap_or(run_ms)),
+        idle_connections: options.idle_connections.unwrap_or(idle_connections),
+        open_files,
+    };
+    let mut record = Record {
+        machine: Machine::describe(cores, cores_allowed, open_files),
+        versions,
+        quick: options.quick,
+        runs: plan.runs,
+        echo: None,
+        idle: None,
+        startup: None,
+    };
+    println!("{}", record.machine.summary());
+    for (name, version) in &record.versions {
+        println!("{name}: {version}");
+    }
+    for section in sections {
+        match section {
+            Section::Echo => record.echo = Some(echo::measure(&plan)?),
+            Section::Idle => record.idle = Some(idle::measure(&plan)?),
+            Section::Startup => record.startup = startup::measure(&plan)?,
+        }
+    }
+    if let Some(path) = &options.json {
+        fs::write(path, serde_json::to_string_pretty(&record)? + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// What can be measured here; what cannot is left out aloud.
+fn targets(options: &Options) -> Result<(Vec<Target>, BTreeMap<&'static str, String>)> {
+    let mut targets = vec![Target::Floor];
+    let mut versions = BTreeMap::from([("figures", env!("CARGO_PKG_VERSION").to_owned())]);
+    match &options.mcpd {
+        Some(path) => {
+            // Servers run in directories of their own, where a relative path leads elsewhere.
+            let program = fs::canonicalize(path)
+                .with_context(|| format!("cannot find the mcpd to measure, {}", path.display()))?;
+            let version = machine::version_of(&program.to_string_lossy())?;
+            versions.insert("mcpd", version);
+            targets.push(Target::Mcpd {
+                program,
+                ready_addr: options.ready_addr,
+            });
+        }
+        None => eprintln!("without --mcpd PATH only the references are measured"),
+    }
+    match machine::version_of(&options.redis) {
+        Ok(version) => {
+            versions.insert("redis", version);
+            targets.push(Target::Redis {
+                program: options.redis.clone(),
+            });
+        }
+        Err(error) => eprintln!(
+            "leaving Redis out, {} does not run ({error}); benches/support/setup installs it",
+            options.redis
+        ),
+    }
+    Ok((targets, versions))
+}
