@@ -49,8 +49,22 @@ impl<'a> Call<'a> {
         received: Instant,
         peer: &'a Arc<Peer>,
     ) -> Call<'a> {
-        let Request { body, meta, priority, qos, .. } = *request;
-        Call { topic, body, meta, priority, qos, received, peer }
+        let Request {
+            body,
+            meta,
+            priority,
+            qos,
+            ..
+        } = *request;
+        Call {
+            topic,
+            body,
+            meta,
+            priority,
+            qos,
+            received,
+            peer,
+        }
     }
 
     /// How long the client is willing to wait, at most `route`: what is left of its patience counts
@@ -109,18 +123,28 @@ impl<'a> Answer<'a> {
     /// A RESPONSE with these bytes.
     #[inline]
     pub fn bytes(body: &'a [u8]) -> Answer<'a> {
-        Answer::Response { body: Body::Borrowed(body), content_type: None }
+        Answer::Response {
+            body: Body::Borrowed(body),
+            content_type: None,
+        }
     }
 
     /// A RESPONSE whose body is JSON.
     pub fn json(body: Vec<u8>) -> Answer<'static> {
         let content_type = Some(Cow::Borrowed("application/json"));
-        Answer::Response { body: Body::Shared(body.into()), content_type }
+        Answer::Response {
+            body: Body::Shared(body.into()),
+            content_type,
+        }
     }
 
     /// An ERROR.
     pub fn error(code: ErrorCode, detail: impl Into<Cow<'a, str>>) -> Answer<'a> {
-        Answer::Error { code, detail: detail.into(), retry_after: None }
+        Answer::Error {
+            code,
+            detail: detail.into(),
+            retry_after: None,
+        }
     }
 
     /// The code of an ERROR, `None` for a RESPONSE.
@@ -143,21 +167,33 @@ impl<'a> Answer<'a> {
                 let content_type = content_type.map(|text| Cow::Owned(text.into_owned()));
                 Answer::Response { body, content_type }
             }
-            Answer::Error { code, detail, retry_after } => {
-                Answer::Error { code, detail: Cow::Owned(detail.into_owned()), retry_after }
-            }
+            Answer::Error {
+                code,
+                detail,
+                retry_after,
+            } => Answer::Error {
+                code,
+                detail: Cow::Owned(detail.into_owned()),
+                retry_after,
+            },
         }
     }
 
     /// The metadata of the answer's own, added to what the connection adds.
     pub(crate) fn put_meta(&self, meta: &mut MetaBuf) {
         match self {
-            Answer::Response { content_type: Some(content_type), .. } => {
+            Answer::Response {
+                content_type: Some(content_type),
+                ..
+            } => {
                 // A handler's media type that is no valid one is left out rather than failing what
                 // has already been done.
                 let _ = meta.set_content_type(content_type);
             }
-            Answer::Error { retry_after: Some(wait), .. } => meta.set_retry_after(*wait),
+            Answer::Error {
+                retry_after: Some(wait),
+                ..
+            } => meta.set_retry_after(*wait),
             _ => {}
         }
     }

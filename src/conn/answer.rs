@@ -1,5 +1,6 @@
 //! Turning an [`Answer`] into a frame in its lane.
 
+use super::Route;
 use super::lanes::{Lanes, SHARED_BODY_MIN};
 use crate::message::{Answer, Body};
 use crate::telemetry::next_span_id;
@@ -11,6 +12,8 @@ use mcpd_proto::{ErrorCode, ErrorFrame, Meta, MetaBuf, Request, Response, Trace}
 pub(super) struct Head {
     pub(super) seq: u16,
     pub(super) priority: u8,
+    /// The lane it goes out by: the priority, within the route's bounds.
+    pub(super) lane: u8,
     /// The request's trace context; an answer has one exactly when the request had.
     pub(super) trace: Option<Trace>,
     pub(super) revision: Option<u64>,
@@ -18,16 +21,40 @@ pub(super) struct Head {
 
 impl Head {
     #[inline]
-    pub(super) fn of(request: &Request<'_>, revision: Option<u64>) -> Head {
-        let trace = request.meta.trace();
-        Head { seq: request.seq, priority: request.priority, trace, revision }
+    pub(super) fn of(request: &Request<'_>) -> Head {
+        let Request {
+            seq,
+            priority,
+            meta,
+            ..
+        } = *request;
+        Head {
+            seq,
+            priority,
+            lane: priority,
+            trace: meta.trace(),
+            revision: None,
+        }
+    }
+
+    /// The head of an answer that comes from this route.
+    #[inline]
+    pub(super) fn routed(self, route: &impl Route) -> Head {
+        Head {
+            lane: route.lane(self.priority),
+            revision: route.revision(),
+            ..self
+        }
     }
 
     /// The metadata that every answer to such a request carries.
     fn meta(&self) -> MetaBuf {
         let mut meta = MetaBuf::new();
         if let Some(trace) = self.trace {
-            meta.set_trace(Trace { span_id: next_span_id(), ..trace });
+            meta.set_trace(Trace {
+                span_id: next_span_id(),
+                ..trace
+            });
         }
         if let Some(revision) = self.revision {
             meta.set_route_revision(revision);
@@ -46,7 +73,10 @@ pub(super) fn put(
     peer_max: u32,
 ) -> Option<ErrorCode> {
     // The common case needs no metadata and thus no buffer for it.
-    if let Answer::Response { body, content_type: None } = answer
+    if let Answer::Response {
+        body,
+        content_type: None,
+    } = answer
         && head.trace.is_none()
         && head.revision.is_none()
     {
@@ -70,15 +100,25 @@ fn put_response(
     body: &Body<'_>,
     peer_max: u32,
 ) -> Option<ErrorCode> {
-    let response = Response { seq: head.seq, priority: head.priority, body: body.as_slice(), meta };
+    let response = Response {
+        seq: head.seq,
+        priority: head.priority,
+        body: body.as_slice(),
+        meta,
+    };
     if response.encoded_len() - HEADER_LEN > peer_max as usize {
-        return Some(too_large(lanes, head, response.encoded_len() - HEADER_LEN, peer_max));
+        return Some(too_large(
+            lanes,
+            head,
+            response.encoded_len() - HEADER_LEN,
+            peer_max,
+        ));
     }
     match body {
         Body::Shared(bytes) if bytes.len() >= SHARED_BODY_MIN => {
-            lanes.push_shared(head.priority, bytes.clone(), |out| response.encode_head(out));
+            lanes.push_shared(head.lane, bytes.clone(), |out| response.encode_head(out));
         }
-        _ => lanes.push(head.priority, |out| response.encode(out)),
+        _ => lanes.push(head.lane, |out| response.encode(out)),
     }
     None
 }
@@ -92,11 +132,22 @@ fn put_error(
     peer_max: u32,
 ) -> Option<ErrorCode> {
     let Head { seq, priority, .. } = *head;
-    let frame = ErrorFrame { seq, priority, code, detail: detail.as_bytes(), meta };
+    let frame = ErrorFrame {
+        seq,
+        priority,
+        code,
+        detail: detail.as_bytes(),
+        meta,
+    };
     if frame.encoded_len() - HEADER_LEN > peer_max as usize && code == ErrorCode::HANDLER_ERROR {
-        return Some(too_large(lanes, head, frame.encoded_len() - HEADER_LEN, peer_max));
+        return Some(too_large(
+            lanes,
+            head,
+            frame.encoded_len() - HEADER_LEN,
+            peer_max,
+        ));
     }
-    lanes.push(priority, |out| frame.encode(out));
+    lanes.push(head.lane, |out| frame.encode(out));
     Some(code)
 }
 
@@ -105,7 +156,13 @@ fn too_large(lanes: &mut Lanes, head: &Head, len: usize, max: u32) -> ErrorCode 
     let (meta, code) = (head.meta(), ErrorCode::RESULT_TOO_LARGE);
     let Head { seq, priority, .. } = *head;
     let detail = text.as_bytes();
-    let frame = ErrorFrame { seq, priority, code, detail, meta: meta.view() };
-    lanes.push(priority, |out| frame.encode(out));
+    let frame = ErrorFrame {
+        seq,
+        priority,
+        code,
+        detail,
+        meta: meta.view(),
+    };
+    lanes.push(head.lane, |out| frame.encode(out));
     code
 }

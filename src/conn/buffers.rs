@@ -32,7 +32,9 @@ pub(super) fn with_read_buffer<R>(use_it: impl FnOnce(&mut [u8]) -> R) -> R {
 /// Empty lanes, from the thread's spares if there are any.
 #[inline]
 pub(super) fn take_lanes() -> Box<Lanes> {
-    SPARE.with(|spare| spare.try_borrow_mut().ok().and_then(|mut s| s.pop())).unwrap_or_default()
+    SPARE
+        .with(|spare| spare.try_borrow_mut().ok().and_then(|mut s| s.pop()))
+        .unwrap_or_default()
 }
 
 /// Gives lanes back once everything in them is written.

@@ -90,29 +90,35 @@ impl<D: Dispatch> Core<D> {
         let route = match self.shared.dispatch.route(table, &call, refusing) {
             Ok(route) => route,
             Err(refusal) => {
-                let head = Head::of(request, None);
+                let head = Head::of(request);
                 let code = answer::put(lanes, &head, &refusal.answer, peer_max);
-                return batch.answered(refusal.stats, code);
+                return batch.answered(refusal.stats, code, &self.shared.metrics);
             }
         };
-        let head = Head::of(request, route.revision());
+        let head = Head::of(request).routed(route);
         if route.is_ordered() && self.works.is_busy(topic.as_str()) {
-            let waiting = Waiting { seq: head.seq, route: route.clone(), call: OwnedCall::from(&call) };
-            let reply = Reply::new(head, batch.began(), route.stats());
-            self.works.wait(reply, request.encoded_len(), topic.as_str(), waiting);
+            let waiting = Waiting {
+                seq: head.seq,
+                route: route.clone(),
+                call: OwnedCall::from(&call),
+            };
+            let reply = Reply::new(head, batch.began(), route.stats(), &self.shared.metrics);
+            self.works
+                .wait(reply, request.encoded_len(), topic.as_str(), waiting);
             return self.session.begin(head.seq);
         }
         match guarded(route, &call) {
             Outcome::Now(answer) => {
                 let code = answer::put(lanes, &head, &answer, peer_max);
-                batch.answered(route.stats(), code);
+                batch.answered(Some(route.stats()), code, &self.shared.metrics);
             }
             Outcome::Later(work) => {
                 let deadline = call.received + call.timeout(route.timeout());
-                let reply = Reply::new(head, batch.began(), route.stats());
+                let reply = Reply::new(head, batch.began(), route.stats(), &self.shared.metrics);
                 let ordered = route.is_ordered().then(|| topic.as_str());
                 self.works.add(reply, request.encoded_len(), ordered);
-                self.works.run(head.seq, work, deadline, &self.member.mailbox);
+                self.works
+                    .run(head.seq, work, deadline, &self.member.mailbox);
                 self.session.begin(head.seq);
             }
         }
@@ -145,8 +151,8 @@ impl<D: Dispatch> Core<D> {
     ) {
         let peer_max = self.session.peer_max_payload();
         let answer = Answer::error(code, text);
-        let code = answer::put(self.lanes(), &Head::of(request, None), &answer, peer_max);
-        batch.unrouted(code);
+        let code = answer::put(self.lanes(), &Head::of(request), &answer, peer_max);
+        batch.answered(None, code, &self.shared.metrics);
     }
 
     fn hello(&mut self, hello: &Hello<'_>) -> Result<(), Ended> {
@@ -156,7 +162,10 @@ impl<D: Dispatch> Core<D> {
             return Err(Ended::new(ErrorCode::UNAUTHENTICATED, text));
         }
         if let Some(id) = hello.meta.client_id() {
-            let peer = Peer { client_id: Some(id.into()), ..(*self.peer).clone() };
+            let peer = Peer {
+                client_id: Some(id.into()),
+                ..(*self.peer).clone()
+            };
             self.peer = Arc::new(peer);
         }
         let lanes = self.lanes.get_or_insert_with(buffers::take_lanes);
@@ -182,12 +191,16 @@ impl<D: Dispatch> Core<D> {
     fn ended(&mut self, seq: u16, answer: Option<Answer<'static>>, now: Instant) {
         let mut ended = Some((seq, answer));
         while let Some((seq, answer)) = ended.take() {
-            let Some((reply, stop, next)) = self.works.end(seq) else { return };
+            let Some((reply, stop, next)) = self.works.end(seq) else {
+                return;
+            };
             self.session.finish(seq);
             let answer = answer.unwrap_or_else(|| stopped(stop));
             let peer_max = self.session.peer_max_payload();
             let code = answer::put(self.lanes(), &reply.head, &answer, peer_max);
-            reply.stats.record(code, now.saturating_duration_since(reply.received), 1);
+            reply
+                .stats
+                .record(code, now.saturating_duration_since(reply.received), 1);
             ended = next.and_then(|waiting| self.start(&waiting, now));
         }
     }
@@ -199,7 +212,9 @@ impl<D: Dispatch> Core<D> {
         now: Instant,
     ) -> Option<(u16, Option<Answer<'static>>)> {
         let Waiting { seq, route, call } = waiting;
-        let Some(call) = call.as_call() else { return Some((*seq, None)) };
+        let Some(call) = call.as_call() else {
+            return Some((*seq, None));
+        };
         let deadline = call.received + call.timeout(route.timeout());
         if now >= deadline {
             let text = "its time was over before its turn came";
@@ -216,7 +231,11 @@ impl<D: Dispatch> Core<D> {
 
     fn order(&mut self, order: Order, now: Instant) {
         match order {
-            Order::GoAway { reason, retry_after, refuse_at } => {
+            Order::GoAway {
+                reason,
+                retry_after,
+                refuse_at,
+            } => {
                 self.go_away(reason, retry_after, refuse_at);
             }
             Order::Finish => {

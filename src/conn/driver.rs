@@ -3,9 +3,9 @@
 //! Hand-written as one future so that an idle connection is as small as it can be: no read buffer, no
 //! write buffer, no channel, one timer.
 
+use super::Dispatch;
 use super::buffers;
 use super::core::Core;
-use super::Dispatch;
 use crate::telemetry::{Batch, CloseReason};
 use mcpd_proto::session::Ended;
 use mcpd_proto::{Deframer, ErrorCode, ErrorFrame, GoAwayReason, Meta};
@@ -24,9 +24,16 @@ use tokio::time::Sleep;
 enum Phase {
     Serving,
     /// Everything queued goes out, then this frame, by the given time.
-    Ending { last: Option<Ended>, by: Option<Instant>, code: ErrorCode },
+    Ending {
+        last: Option<Ended>,
+        by: Option<Instant>,
+        code: ErrorCode,
+    },
     /// The write side is closed; what comes in is read and dropped until the end or the given time.
-    Lingering { by: Instant, code: ErrorCode },
+    Lingering {
+        by: Instant,
+        code: ErrorCode,
+    },
 }
 
 /// A connection as a future that resolves when it is closed.
@@ -176,7 +183,9 @@ impl<D: Dispatch> Driver<D> {
 
     /// Writes everything that is ready, as far as the socket takes it.
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some(lanes) = &mut self.core.lanes else { return Ok(()) };
+        let Some(lanes) = &mut self.core.lanes else {
+            return Ok(());
+        };
         let mut sent = 0;
         while !lanes.is_empty() {
             let stream = Pin::new(&mut self.stream);
@@ -197,7 +206,7 @@ impl<D: Dispatch> Driver<D> {
         let blocked = !lanes.is_empty();
         if sent > 0 {
             self.core.session.bytes_sent(self.now);
-            self.core.shared.metrics.bytes_sent(sent);
+            self.core.shared.metrics.sent(sent, &mut lanes.frames);
         }
         if !blocked {
             self.blocked_since = None;
@@ -210,7 +219,10 @@ impl<D: Dispatch> Driver<D> {
     /// Ends the connection in order once nothing is left to be done for its client.
     fn end_if_done(&mut self) {
         if matches!(self.phase, Phase::Serving) && self.core.is_drained() {
-            self.end(Ended::new(ErrorCode::CLOSING, "the server closes this connection"));
+            self.end(Ended::new(
+                ErrorCode::CLOSING,
+                "the server closes this connection",
+            ));
         }
     }
 
@@ -229,7 +241,11 @@ impl<D: Dispatch> Driver<D> {
         }
         // An orderly end waits for as long as the client reads.
         let by = (!orderly).then(|| Instant::now() + self.core.settings.close_linger);
-        self.phase = Phase::Ending { last: Some(ended), by, code };
+        self.phase = Phase::Ending {
+            last: Some(ended),
+            by,
+            code,
+        };
     }
 
     /// Goes on with the end of a connection as far as its output is written.
@@ -264,7 +280,13 @@ impl<D: Dispatch> Driver<D> {
     fn queue_last(&mut self, ended: &Ended) {
         let detail = ended.text.as_bytes();
         let meta = Meta::EMPTY;
-        let frame = ErrorFrame { seq: 0, priority: 0, code: ended.code, detail, meta };
+        let frame = ErrorFrame {
+            seq: 0,
+            priority: 0,
+            code: ended.code,
+            detail,
+            meta,
+        };
         let lanes = self.core.lanes.get_or_insert_with(buffers::take_lanes);
         lanes.control(|out| frame.encode(out));
     }
@@ -289,7 +311,9 @@ impl<D: Dispatch> Driver<D> {
 
     /// The next time something has to be done without the peer or a handler doing anything.
     fn deadline(&self) -> Option<Instant> {
-        let write = self.blocked_since.map(|since| since + self.core.settings.write_timeout);
+        let write = self
+            .blocked_since
+            .map(|since| since + self.core.settings.write_timeout);
         match &self.phase {
             Phase::Serving => {
                 let frame = if self.paused {
@@ -298,7 +322,10 @@ impl<D: Dispatch> Driver<D> {
                     self.deframer.deadline(&self.core.session.rules())
                 };
                 let session = self.core.session.deadline();
-                [write, frame, session, self.max_age_at].into_iter().flatten().min()
+                [write, frame, session, self.max_age_at]
+                    .into_iter()
+                    .flatten()
+                    .min()
             }
             Phase::Ending { by, .. } => write.into_iter().chain(*by).min(),
             Phase::Lingering { by, .. } => Some(*by),
@@ -308,18 +335,24 @@ impl<D: Dispatch> Driver<D> {
     /// Sets the timer; ready when something was due and done. A timer that is too early is left
     /// alone: looking again then is cheaper than moving it with every frame.
     fn on_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = self.deadline() else { return Poll::Pending };
+        let Some(deadline) = self.deadline() else {
+            return Poll::Pending;
+        };
         let deadline = tokio::time::Instant::from_std(deadline);
         match &mut self.timer {
             Some(timer) if timer.deadline() > deadline => timer.as_mut().reset(deadline),
             Some(_) => {}
             None => self.timer = Some(Box::pin(tokio::time::sleep_until(deadline))),
         }
-        let Some(timer) = &mut self.timer else { return Poll::Pending };
+        let Some(timer) = &mut self.timer else {
+            return Poll::Pending;
+        };
         ready!(timer.as_mut().poll(cx));
         self.now = Instant::now();
         self.on_deadline();
-        let next = self.deadline().unwrap_or(self.now + std::time::Duration::from_secs(3600));
+        let next = self
+            .deadline()
+            .unwrap_or(self.now + std::time::Duration::from_secs(3600));
         if let Some(timer) = &mut self.timer {
             timer.as_mut().reset(tokio::time::Instant::from_std(next));
         }
@@ -328,7 +361,9 @@ impl<D: Dispatch> Driver<D> {
 
     fn on_deadline(&mut self) {
         let (now, settings) = (self.now, &self.core.settings);
-        let blocked = self.blocked_since.is_some_and(|since| now >= since + settings.write_timeout);
+        let blocked = self
+            .blocked_since
+            .is_some_and(|since| now >= since + settings.write_timeout);
         match &mut self.phase {
             Phase::Lingering { by, .. } => self.input_closed |= now >= *by,
             Phase::Ending { by, last, .. } => {
@@ -352,11 +387,15 @@ impl<D: Dispatch> Driver<D> {
         let frame = self.deframer.deadline(&self.core.session.rules());
         if frame.is_some_and(|at| now >= at) && !self.paused {
             self.core.shared.metrics.frame_timeout();
-            return self.end(Ended::new(ErrorCode::PROTOCOL_ERROR, "the frame took too long"));
+            return self.end(Ended::new(
+                ErrorCode::PROTOCOL_ERROR,
+                "the frame took too long",
+            ));
         }
         if self.max_age_at.take_if(|at| now >= *at).is_some() {
             let grace = self.core.settings.goaway_grace;
-            self.core.go_away(GoAwayReason::MaxAge, std::time::Duration::ZERO, now + grace);
+            self.core
+                .go_away(GoAwayReason::MaxAge, std::time::Duration::ZERO, now + grace);
         }
     }
 
@@ -368,9 +407,15 @@ impl<D: Dispatch> Driver<D> {
             lanes.drop_whole_frames();
         }
         self.blocked_since = Some(self.now);
-        self.end(Ended::new(ErrorCode::SLOW_CONSUMER, "nothing was read for the write deadline"));
+        self.end(Ended::new(
+            ErrorCode::SLOW_CONSUMER,
+            "nothing was read for the write deadline",
+        ));
     }
 }
+
+// Nothing in it is pinned but the timer, which has a pin of its own.
+impl<D: Dispatch> Unpin for Driver<D> {}
 
 impl<D: Dispatch> Future for Driver<D> {
     type Output = ();

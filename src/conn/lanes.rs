@@ -4,6 +4,7 @@
 //! own, so that everything that is ready goes out in one vectored write. Frames are never torn apart:
 //! what a short write cut off is finished before a more urgent lane gets its turn.
 
+use crate::telemetry::KINDS;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -63,7 +64,10 @@ impl Lane {
         self.sent += left;
         let rest = n - left;
         while left > 0 {
-            let place = self.shared.front().map_or(self.encoded.len(), |(place, _)| *place);
+            let place = self
+                .shared
+                .front()
+                .map_or(self.encoded.len(), |(place, _)| *place);
             let step = left.min(place - self.written);
             self.written += step;
             left -= step;
@@ -94,7 +98,11 @@ impl Lane {
     /// Bytes left of the frame that the last write cut, 0 between frames.
     fn torn(&self) -> usize {
         let at = self.ends.partition_point(|end| *end <= self.sent);
-        let begin = at.checked_sub(1).and_then(|at| self.ends.get(at)).copied().unwrap_or(0);
+        let begin = at
+            .checked_sub(1)
+            .and_then(|at| self.ends.get(at))
+            .copied()
+            .unwrap_or(0);
         match self.ends.get(at) {
             Some(end) if begin < self.sent => end - self.sent,
             _ => 0,
@@ -110,10 +118,16 @@ pub(super) struct Slices<'a> {
 
 impl<'a> Slices<'a> {
     fn push(&mut self, bytes: &'a [u8]) -> bool {
-        let Some(slot) = self.slices.get_mut(self.used) else { return false };
+        let Some(slot) = self.slices.get_mut(self.used) else {
+            return false;
+        };
         *slot = IoSlice::new(bytes);
         self.used += 1;
         true
+    }
+
+    fn concat(&self) -> Vec<u8> {
+        self.as_slice().iter().flat_map(|slice| slice.iter().copied()).collect()
     }
 
     /// The slices, most urgent first.
@@ -131,6 +145,8 @@ pub(super) struct Lanes {
     len: usize,
     /// The lane whose first frame was cut by a short write, and the bytes left of that frame.
     torn: Option<(usize, usize)>,
+    /// Frames queued since the last write, by kind.
+    pub(super) frames: [u32; KINDS],
 }
 
 impl Lanes {
@@ -187,6 +203,14 @@ impl Lanes {
             lane.ends.push(lane.queued);
             self.len += added;
             self.busy |= 1 << at;
+            // The second byte of a frame is its type.
+            let kind = lane
+                .encoded
+                .get(before + 1)
+                .map_or(0, |kind| usize::from(*kind));
+            if let Some(count) = self.frames.get_mut(kind.wrapping_sub(1)) {
+                *count += 1;
+            }
         }
         result
     }
@@ -198,17 +222,25 @@ impl Lanes {
             return None;
         }
         let lane = &self.lanes[self.busy.trailing_zeros() as usize];
-        lane.shared.is_empty().then(|| &lane.encoded[lane.written..])
+        lane.shared
+            .is_empty()
+            .then(|| &lane.encoded[lane.written..])
     }
 
     /// Everything that is ready, most urgent first, up to the number of slices a write takes.
     pub(super) fn slices(&self) -> Slices<'_> {
-        let mut slices = Slices { slices: [IoSlice::new(&[]); MAX_SLICES], used: 0 };
+        let mut slices = Slices {
+            slices: [IoSlice::new(&[]); MAX_SLICES],
+            used: 0,
+        };
         if let Some((at, left)) = self.torn {
             self.lanes[at].gather(&mut slices, 0, left);
         }
         for at in (0..LANES).rev().filter(|at| self.busy & (1 << at) != 0) {
-            let skip = self.torn.filter(|(torn, _)| *torn == at).map_or(0, |(_, left)| left);
+            let skip = self
+                .torn
+                .filter(|(torn, _)| *torn == at)
+                .map_or(0, |(_, left)| left);
             self.lanes[at].gather(&mut slices, skip, usize::MAX);
         }
         slices
@@ -257,9 +289,12 @@ impl Lanes {
         let torn = self.torn;
         let mut kept = Vec::new();
         if let Some((at, left)) = torn {
-            let mut slices = Slices { slices: [IoSlice::new(&[]); MAX_SLICES], used: 0 };
+            let mut slices = Slices {
+                slices: [IoSlice::new(&[]); MAX_SLICES],
+                used: 0,
+            };
             self.lanes[at].gather(&mut slices, 0, left);
-            kept = slices.as_slice().concat();
+            kept = slices.concat();
         }
         self.advance(self.len);
         if let Some((at, _)) = torn {
@@ -292,7 +327,9 @@ mod tests {
             lanes.control(|out| out.extend_from_slice(&frame));
         } else if shared {
             let (head, body) = frame.split_at(2);
-            lanes.push_shared(at, Bytes::copy_from_slice(body), |out| out.extend_from_slice(head));
+            lanes.push_shared(at, Bytes::copy_from_slice(body), |out| {
+                out.extend_from_slice(head)
+            });
         } else {
             lanes.push(at, |out| out.extend_from_slice(&frame));
         }
@@ -302,7 +339,7 @@ mod tests {
     fn write(lanes: &mut Lanes, n: usize, socket: &mut Vec<u8>) {
         let ready = match lanes.single() {
             Some(bytes) => bytes.to_vec(),
-            None => lanes.slices().as_slice().concat(),
+            None => lanes.slices().concat(),
         };
         let taken = n.min(ready.len());
         socket.extend_from_slice(&ready[..taken]);

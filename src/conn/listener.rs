@@ -11,11 +11,10 @@ use crate::telemetry::{ConnMetrics, Rejected};
 use mcpd_proto::session::Server;
 use mcpd_proto::{ErrorCode, ErrorFrame, MetaBuf};
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
-use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
@@ -42,7 +41,7 @@ pub struct ListenerError {
 
 /// The data port: accepts connections and spawns each on one of the given runtimes.
 pub struct Listener<D> {
-    socket: AsyncFd<TcpListener>,
+    socket: tokio::net::TcpListener,
     addr: SocketAddr,
     settings: watch::Receiver<Settings>,
     shared: Arc<Shared<D>>,
@@ -83,19 +82,29 @@ impl<D: Dispatch> Listener<D> {
         workers: Vec<Handle>,
     ) -> Result<Listener<D>, ListenerError> {
         let listen = Arc::clone(&settings.borrow().listen);
-        let error = |source| ListenerError { addr: listen.addr, source };
+        let error = |source| ListenerError {
+            addr: listen.addr,
+            source,
+        };
         let socket = socket::listen(&listen).map_err(error)?;
         let addr = socket.local_addr().map_err(error)?;
         Ok(Listener {
-            socket: AsyncFd::new(socket).map_err(error)?,
+            socket: tokio::net::TcpListener::from_std(socket).map_err(error)?,
             addr,
             settings,
             shared: Arc::new(Shared { dispatch, metrics }),
             registry,
-            workers: if workers.is_empty() { vec![Handle::current()] } else { workers },
+            workers: if workers.is_empty() {
+                vec![Handle::current()]
+            } else {
+                workers
+            },
             lingering: Arc::new(Semaphore::new(MAX_LINGERING)),
             next_worker: 0,
-            rate: Rate { since: Instant::now(), accepted: 0 },
+            rate: Rate {
+                since: Instant::now(),
+                accepted: 0,
+            },
         })
     }
 
@@ -130,12 +139,9 @@ impl<D: Dispatch> Listener<D> {
     }
 
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        loop {
-            let mut ready = self.socket.readable().await?;
-            if let Ok(result) = ready.try_io(|socket| socket.get_ref().accept()) {
-                return result;
-            }
-        }
+        let (stream, addr) = self.socket.accept().await?;
+        // It will live on another runtime, which registers it anew.
+        Ok((stream.into_std()?, addr))
     }
 
     /// Gives a connection to a worker, or turns it away.
@@ -145,7 +151,10 @@ impl<D: Dispatch> Listener<D> {
             tracing::debug!(%error, peer = %addr, "an accepted connection is gone already");
             return self.shared.metrics.rejected(Rejected::Gone);
         }
-        if !self.rate.take(settings.listen.accepts_per_second, Instant::now()) {
+        if !self
+            .rate
+            .take(settings.listen.accepts_per_second, Instant::now())
+        {
             return self.reject(stream, &settings, Rejected::Rate);
         }
         let Some(member) = self.registry.enter(settings.listen.max_connections) else {
@@ -179,7 +188,14 @@ impl<D: Dispatch> Listener<D> {
         let mut wire = Vec::new();
         let code = ErrorCode::TOO_MANY_CONNECTIONS;
         let detail = text.as_bytes();
-        ErrorFrame { seq: 0, priority: 0, code, detail, meta: meta.view() }.encode(&mut wire);
+        ErrorFrame {
+            seq: 0,
+            priority: 0,
+            code,
+            detail,
+            meta: meta.view(),
+        }
+        .encode(&mut wire);
         // A new socket's buffer takes this; if not, the client learns it by the closed connection.
         let _ = io::Write::write(&mut &stream, &wire);
         let _ = stream.shutdown(Shutdown::Write);
@@ -207,7 +223,10 @@ impl Rate {
 /// Whether an accept failed for a reason of the connection's own, so that the next one may be tried.
 fn is_of_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
 }
 
 async fn read_to_end(stream: TcpStream) -> io::Result<()> {
@@ -227,9 +246,21 @@ fn driver<D: Dispatch>(
     let now = Instant::now();
     let jitter = crate::telemetry::random_unit();
     let session = Server::new(Arc::clone(&settings.session), now);
-    let peer = Arc::new(Peer { connection: member.id, addr, client_id: None });
+    let peer = Arc::new(Peer {
+        connection: member.id,
+        addr,
+        client_id: None,
+    });
     let works = Works::default();
-    let core = Core { shared, settings, session, works, lanes: None, peer, member };
+    let core = Core {
+        shared,
+        settings,
+        session,
+        works,
+        lanes: None,
+        peer,
+        member,
+    };
     Driver::new(stream, core, now, jitter)
 }
 

@@ -55,8 +55,8 @@ pub trait Dispatch: Send + Sync + 'static {
 pub struct Refusal<'t> {
     /// Always an ERROR of class 0x02.
     pub answer: Answer<'static>,
-    /// Where it is counted.
-    pub stats: &'t RouteStats,
+    /// Where it is counted; `None` when no route was found.
+    pub stats: Option<&'t RouteStats>,
 }
 
 /// What a connection needs to know of a route.
@@ -67,6 +67,8 @@ pub trait Route: Clone + Send + 'static {
     fn timeout(&self) -> Duration;
     /// Whether requests of one connection to one topic run one at a time.
     fn is_ordered(&self) -> bool;
+    /// The lane for an answer to a request of this priority: within the route's bounds.
+    fn lane(&self, priority: u8) -> u8;
     /// Where its requests are counted.
     fn stats(&self) -> &Arc<RouteStats>;
     /// ROUTE_REVISION for its answers, when that is wanted.

@@ -20,15 +20,18 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
     }
     header.resize(FIXED + len, 0);
     stream.read_exact(&mut header[FIXED..]).await?;
-    let parsed = ppp::v2::Header::try_from(&header[..]).map_err(|error| invalid(error.to_string()))?;
+    let parsed =
+        ppp::v2::Header::try_from(&header[..]).map_err(|error| invalid(error.to_string()))?;
     Ok(match (parsed.command, parsed.addresses) {
         (ppp::v2::Command::Local, _) => None,
-        (_, ppp::v2::Addresses::IPv4(ip)) => {
-            Some(SocketAddr::new(IpAddr::V4(ip.source_address), ip.source_port))
-        }
-        (_, ppp::v2::Addresses::IPv6(ip)) => {
-            Some(SocketAddr::new(IpAddr::V6(ip.source_address), ip.source_port))
-        }
+        (_, ppp::v2::Addresses::IPv4(ip)) => Some(SocketAddr::new(
+            IpAddr::V4(ip.source_address),
+            ip.source_port,
+        )),
+        (_, ppp::v2::Addresses::IPv6(ip)) => Some(SocketAddr::new(
+            IpAddr::V6(ip.source_address),
+            ip.source_port,
+        )),
         _ => None,
     })
 }

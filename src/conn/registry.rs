@@ -17,7 +17,11 @@ pub struct Registry {
 impl Default for Registry {
     fn default() -> Registry {
         let count = watch::Sender::new(0);
-        Registry { next: AtomicU64::new(1), open: Mutex::default(), count }
+        Registry {
+            next: AtomicU64::new(1),
+            open: Mutex::default(),
+            count,
+        }
     }
 }
 
@@ -36,7 +40,11 @@ impl Registry {
         let mailbox = Arc::new(Mailbox::default());
         open.insert(id, Arc::clone(&mailbox));
         self.count.send_replace(open.len());
-        Some(Member { id, mailbox, registry: Arc::clone(self) })
+        Some(Member {
+            id,
+            mailbox,
+            registry: Arc::clone(self),
+        })
     }
 
     /// Open connections.

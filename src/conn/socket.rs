@@ -7,8 +7,11 @@ use std::net::{TcpListener, TcpStream};
 
 /// A listening socket, not blocking.
 pub(super) fn listen(settings: &ListenSettings) -> io::Result<TcpListener> {
-    let socket =
-        Socket::new(Domain::for_address(settings.addr), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(settings.addr),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     // A restarted server may bind while old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
     if settings.addr.is_ipv6() {

@@ -3,7 +3,7 @@
 use super::answer::Head;
 use super::mailbox::{Mail, Mailbox};
 use crate::message::{Answer, OwnedCall, Work};
-use crate::telemetry::RouteStats;
+use crate::telemetry::{ConnMetrics, InFlight, RouteStats};
 use mcpd_proto::ErrorCode;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,16 +11,27 @@ use std::time::Instant;
 use tokio::task::AbortHandle;
 
 /// How an answer is put together once it is there.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Reply {
     pub(super) head: Head,
     pub(super) received: Instant,
     pub(super) stats: Arc<RouteStats>,
+    _counted: InFlight,
 }
 
 impl Reply {
-    pub(super) fn new(head: Head, received: Instant, stats: &Arc<RouteStats>) -> Reply {
-        Reply { head, received, stats: Arc::clone(stats) }
+    pub(super) fn new(
+        head: Head,
+        received: Instant,
+        stats: &Arc<RouteStats>,
+        metrics: &ConnMetrics,
+    ) -> Reply {
+        Reply {
+            head,
+            received,
+            stats: Arc::clone(stats),
+            _counted: metrics.begin(),
+        }
     }
 }
 
@@ -64,7 +75,11 @@ pub(super) struct Works<R> {
 
 impl<R> Default for Works<R> {
     fn default() -> Works<R> {
-        Works { pending: HashMap::new(), ordered: HashMap::new(), bytes: 0 }
+        Works {
+            pending: HashMap::new(),
+            ordered: HashMap::new(),
+            bytes: 0,
+        }
     }
 }
 
@@ -91,7 +106,16 @@ impl<R> Works<R> {
         }
         self.bytes += bytes;
         let seq = reply.head.seq;
-        self.pending.insert(seq, Pending { reply, bytes, task: None, ordered, stop: None });
+        self.pending.insert(
+            seq,
+            Pending {
+                reply,
+                bytes,
+                task: None,
+                ordered,
+                stop: None,
+            },
+        );
     }
 
     /// Notes a request that waits for its turn.
@@ -104,8 +128,14 @@ impl<R> Works<R> {
 
     /// Starts the work of a request that was added; it must be answered by `deadline`.
     pub(super) fn run(&mut self, seq: u16, work: Work, deadline: Instant, mailbox: &Arc<Mailbox>) {
-        let Some(pending) = self.pending.get_mut(&seq) else { return };
-        let completion = Completion { seq, answer: None, mailbox: Arc::clone(mailbox) };
+        let Some(pending) = self.pending.get_mut(&seq) else {
+            return;
+        };
+        let completion = Completion {
+            seq,
+            answer: None,
+            mailbox: Arc::clone(mailbox),
+        };
         let task = tokio::spawn(run(work, deadline, completion));
         pending.task = Some(task.abort_handle());
     }
@@ -113,14 +143,20 @@ impl<R> Works<R> {
     /// Asks for the work on `seq` to stop. Work that runs reports when it has; for a request that
     /// still waits for its turn the mail comes at once, as there is nothing to wait for.
     pub(super) fn stop(&mut self, seq: u16, why: Stop, mailbox: &Mailbox) {
-        let Some(pending) = self.pending.get_mut(&seq) else { return };
+        let Some(pending) = self.pending.get_mut(&seq) else {
+            return;
+        };
         if pending.stop.replace(why).is_some() {
             return;
         }
         match &pending.task {
             Some(task) => task.abort(),
             None => {
-                if let Some(queue) = pending.ordered.as_ref().and_then(|t| self.ordered.get_mut(t)) {
+                if let Some(queue) = pending
+                    .ordered
+                    .as_ref()
+                    .and_then(|t| self.ordered.get_mut(t))
+                {
                     queue.retain(|waiting| waiting.seq != seq);
                 }
                 mailbox.send(Mail::Stopped(seq));
@@ -142,13 +178,16 @@ impl<R> Works<R> {
         let pending = self.pending.remove(&seq)?;
         self.bytes -= pending.bytes;
         let ran = pending.task.is_some();
-        let next = pending.ordered.filter(|_| ran || pending.stop.is_none()).and_then(|topic| {
-            let next = self.ordered.get_mut(&topic).and_then(VecDeque::pop_front);
-            if next.is_none() {
-                self.ordered.remove(&topic);
-            }
-            next
-        });
+        let next = pending
+            .ordered
+            .filter(|_| ran || pending.stop.is_none())
+            .and_then(|topic| {
+                let next = self.ordered.get_mut(&topic).and_then(VecDeque::pop_front);
+                if next.is_none() {
+                    self.ordered.remove(&topic);
+                }
+                next
+            });
         if self.pending.is_empty() {
             // An idle connection keeps no tables.
             (self.pending, self.ordered) = (HashMap::new(), HashMap::new());
@@ -189,7 +228,10 @@ async fn run(work: Work, deadline: Instant, mut completion: Completion) {
     // The work is dropped before the answer is sent, so it has stopped when the client learns of it.
     let answer = match tokio::time::timeout_at(deadline.into(), work).await {
         Ok(answer) => answer,
-        Err(_) => Answer::error(ErrorCode::DEADLINE_EXCEEDED, "the handler did not answer in time"),
+        Err(_) => Answer::error(
+            ErrorCode::DEADLINE_EXCEEDED,
+            "the handler did not answer in time",
+        ),
     };
     completion.answer = Some(answer);
 }

@@ -52,8 +52,11 @@ pub enum Rejected {
 }
 
 impl Rejected {
-    const ALL: [(Rejected, &str); 3] =
-        [(Rejected::Limit, "limit"), (Rejected::Rate, "rate"), (Rejected::Gone, "gone")];
+    const ALL: [(Rejected, &str); 3] = [
+        (Rejected::Limit, "limit"),
+        (Rejected::Rate, "rate"),
+        (Rejected::Gone, "gone"),
+    ];
 }
 
 /// The kinds that `mcpd_frame_errors_total` tells apart.
@@ -131,16 +134,23 @@ impl ConnMetrics {
             frame_errors(kind).absolute(0);
         }
         let codes = ErrorCode::ALL.iter().filter(|code| code.get() >> 8 == 1);
-        let closed = [CloseReason::Eof, CloseReason::Reset, CloseReason::NoProxyHeader];
-        for reason in closed.into_iter().chain(codes.map(|code| CloseReason::Code(*code))) {
+        let closed = [
+            CloseReason::Eof,
+            CloseReason::Reset,
+            CloseReason::NoProxyHeader,
+        ];
+        for reason in closed
+            .into_iter()
+            .chain(codes.map(|code| CloseReason::Code(*code)))
+        {
             closed_counter(reason).absolute(0);
         }
         counter!("mcpd_accept_errors_total").absolute(0);
         counter!("mcpd_backpressure_total").absolute(0);
         let frames = |direction: &'static str| {
-            std::array::from_fn(|at| {
-                counter!("mcpd_frames_total", "direction" => direction, "type" => kind_label(at))
-            })
+            std::array::from_fn(
+                |at| counter!("mcpd_frames_total", "direction" => direction, "type" => kind_label(at)),
+            )
         };
         ConnMetrics {
             routes,
@@ -179,7 +189,10 @@ impl ConnMetrics {
     }
 
     pub(crate) fn rejected(&self, why: Rejected) {
-        let reason = Rejected::ALL.iter().find(|(w, _)| *w == why).map_or("other", |(_, r)| r);
+        let reason = Rejected::ALL
+            .iter()
+            .find(|(w, _)| *w == why)
+            .map_or("other", |(_, r)| r);
         counter!("mcpd_connections_rejected_total", "reason" => reason).increment(1);
     }
 
@@ -231,8 +244,16 @@ impl ConnMetrics {
     /// Appends the histograms in Prometheus' text format.
     pub(crate) fn render(&self, out: &mut String) {
         let histograms = [
-            ("mcpd_heartbeat_rtt_seconds", "Round trips of heartbeats.", &self.heartbeat_rtt),
-            ("mcpd_connection_age_seconds", "Age of connections when they closed.", &self.age),
+            (
+                "mcpd_heartbeat_rtt_seconds",
+                "Round trips of heartbeats.",
+                &self.heartbeat_rtt,
+            ),
+            (
+                "mcpd_connection_age_seconds",
+                "Age of connections when they closed.",
+                &self.age,
+            ),
         ];
         for (name, help, histogram) in histograms {
             out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} histogram\n"));
@@ -244,17 +265,41 @@ impl ConnMetrics {
 fn describe() {
     describe_gauge!("mcpd_connections", "Open connections.");
     describe_counter!("mcpd_connections_opened_total", "Connections accepted.");
-    describe_counter!("mcpd_connections_closed_total", "Connections closed, by reason.");
-    describe_counter!("mcpd_connections_rejected_total", "Connections turned away, by reason.");
-    describe_counter!("mcpd_accept_errors_total", "Accepts that failed for lack of a resource.");
+    describe_counter!(
+        "mcpd_connections_closed_total",
+        "Connections closed, by reason."
+    );
+    describe_counter!(
+        "mcpd_connections_rejected_total",
+        "Connections turned away, by reason."
+    );
+    describe_counter!(
+        "mcpd_accept_errors_total",
+        "Accepts that failed for lack of a resource."
+    );
     describe_counter!("mcpd_goaways_total", "Clients asked to move, by reason.");
     describe_counter!("mcpd_frames_total", "Frames by direction and type.");
     describe_counter!("mcpd_frame_bytes_total", "Bytes of frames by direction.");
-    describe_counter!("mcpd_frame_errors_total", "Frames that broke the protocol, by kind.");
-    describe_counter!("mcpd_backpressure_total", "Times a connection was not read for its limits.");
-    describe_counter!("mcpd_slow_consumers_total", "Connections closed because nobody read.");
-    describe_counter!("mcpd_heartbeat_misses_total", "Heartbeats unanswered for an interval.");
-    describe_gauge!("mcpd_requests_in_flight", "Requests that are being worked on.");
+    describe_counter!(
+        "mcpd_frame_errors_total",
+        "Frames that broke the protocol, by kind."
+    );
+    describe_counter!(
+        "mcpd_backpressure_total",
+        "Times a connection was not read for its limits."
+    );
+    describe_counter!(
+        "mcpd_slow_consumers_total",
+        "Connections closed because nobody read."
+    );
+    describe_counter!(
+        "mcpd_heartbeat_misses_total",
+        "Heartbeats unanswered for an interval."
+    );
+    describe_gauge!(
+        "mcpd_requests_in_flight",
+        "Requests that are being worked on."
+    );
 }
 
 #[inline]
@@ -293,7 +338,13 @@ impl<'t> Batch<'t> {
     /// A read of `bytes` at `now`.
     #[inline]
     pub fn new(now: Instant, bytes: usize) -> Batch<'t> {
-        Batch { began: now, bytes, frames: [0; KINDS], runs: [(None, None, 0); RUNS], used: 0 }
+        Batch {
+            began: now,
+            bytes,
+            frames: [0; KINDS],
+            runs: [(None, None, 0); RUNS],
+            used: 0,
+        }
     }
 
     /// When it was read.
@@ -348,4 +399,3 @@ impl<'t> Batch<'t> {
         self.used = 0;
     }
 }
-

@@ -39,7 +39,10 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Histogram {
-        Histogram { buckets: [const { AtomicU64::new(0) }; _], sum_ns: AtomicU64::new(0) }
+        Histogram {
+            buckets: [const { AtomicU64::new(0) }; _],
+            sum_ns: AtomicU64::new(0),
+        }
     }
 }
 
@@ -50,7 +53,8 @@ impl Histogram {
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let at = BOUNDS.partition_point(|bound| *bound < ns);
         self.buckets[at].fetch_add(n, Ordering::Relaxed);
-        self.sum_ns.fetch_add(ns.saturating_mul(n), Ordering::Relaxed);
+        self.sum_ns
+            .fetch_add(ns.saturating_mul(n), Ordering::Relaxed);
     }
 
     /// Appends the series in Prometheus' text format; `labels` are without braces, maybe empty.
@@ -64,11 +68,21 @@ impl Histogram {
                 None => "+Inf".to_owned(),
             };
             // Writing to a string cannot fail.
-            let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {total}");
+            let _ = writeln!(
+                out,
+                "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {total}"
+            );
         }
         let sum = Duration::from_nanos(self.sum_ns.load(Ordering::Relaxed)).as_secs_f64();
-        let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-        let _ = writeln!(out, "{name}_sum{braces} {sum}\n{name}_count{braces} {total}");
+        let braces = if labels.is_empty() {
+            String::new()
+        } else {
+            format!("{{{labels}}}")
+        };
+        let _ = writeln!(
+            out,
+            "{name}_sum{braces} {sum}\n{name}_count{braces} {total}"
+        );
     }
 }
 
@@ -84,10 +98,22 @@ mod tests {
         histogram.record(Duration::from_secs(3600), 1);
         let mut text = String::new();
         histogram.render("x_seconds", "route=\"a\"", &mut text);
-        assert!(text.contains("x_seconds_bucket{route=\"a\",le=\"0.000005\"} 2\n"), "{text}");
-        assert!(text.contains("x_seconds_bucket{route=\"a\",le=\"0.0025\"} 2\n"), "{text}");
-        assert!(text.contains("x_seconds_bucket{route=\"a\",le=\"0.005\"} 3\n"), "{text}");
-        assert!(text.contains("x_seconds_bucket{route=\"a\",le=\"+Inf\"} 4\n"), "{text}");
+        assert!(
+            text.contains("x_seconds_bucket{route=\"a\",le=\"0.000005\"} 2\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("x_seconds_bucket{route=\"a\",le=\"0.0025\"} 2\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("x_seconds_bucket{route=\"a\",le=\"0.005\"} 3\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("x_seconds_bucket{route=\"a\",le=\"+Inf\"} 4\n"),
+            "{text}"
+        );
         assert!(text.contains("x_seconds_count{route=\"a\"} 4\n"), "{text}");
     }
 }

@@ -39,7 +39,9 @@ impl LogControl {
     /// The filter does not parse; the old one stays.
     pub fn set_filter(&self, filter: &str) -> Result<(), LogError> {
         let filter = EnvFilter::try_new(filter)?;
-        self.0.reload(filter).map_err(|error| LogError::Subscriber(error.to_string()))
+        self.0
+            .reload(filter)
+            .map_err(|error| LogError::Subscriber(error.to_string()))
     }
 }
 
@@ -61,7 +63,11 @@ pub fn init(style: LogStyle, filter: &str) -> Result<LogControl, LogError> {
         (LogStyle::Pretty, _) | (LogStyle::Auto, true) => {
             lines.with_ansi(terminal).with_target(false).boxed()
         }
-        _ => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        _ => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .boxed(),
     };
     tracing_subscriber::registry()
         .with(filter)

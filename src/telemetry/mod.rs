@@ -7,6 +7,7 @@ mod process;
 mod random;
 mod routes;
 
+pub(crate) use conn::KINDS;
 pub use conn::{Batch, CloseReason, ConnMetrics, InFlight, Rejected};
 pub use histogram::Histogram;
 pub use log::{LogControl, LogError, LogStyle, init as init_logs};

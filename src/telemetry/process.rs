@@ -23,7 +23,11 @@ impl Exporter {
         let text = PrometheusBuilder::new().install_recorder()?;
         let process = Collector::default();
         process.describe();
-        Ok(Exporter { text, process, conn: Mutex::new(None) })
+        Ok(Exporter {
+            text,
+            process,
+            conn: Mutex::new(None),
+        })
     }
 
     /// Shows these connections' metrics too.
@@ -35,7 +39,11 @@ impl Exporter {
     pub fn render(&self) -> String {
         self.process.collect();
         let mut text = self.text.render();
-        let conn = self.conn.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let conn = self
+            .conn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if let Some(conn) = conn {
             conn.render(&mut text);
             conn.routes.render(&mut text);
@@ -62,17 +70,21 @@ impl ProcessMetrics {
         describe_gauge!("mcpd_lifecycle_state", "1 for the phase the process is in.");
         describe_gauge!("mcpd_build_info", "The version that runs; always 1.");
         describe_gauge!("mcpd_routes_revision", "Revision of the live route table.");
-        describe_gauge!("mcpd_routes_info", "Hash of the live route table; always 1.");
         describe_gauge!(
             "mcpd_routes_last_confirmed_timestamp_seconds",
             "When the store last confirmed the live route table."
         );
-        describe_counter!("mcpd_routes_reloads_total", "Route documents taken or refused.");
+        describe_counter!(
+            "mcpd_routes_reloads_total",
+            "Route documents taken or refused."
+        );
         gauge!("mcpd_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         for result in ["ok", "refused"] {
             counter!("mcpd_routes_reloads_total", "result" => result).absolute(0);
         }
-        let metrics = ProcessMetrics { phases: phases.into_iter().collect() };
+        let metrics = ProcessMetrics {
+            phases: phases.into_iter().collect(),
+        };
         metrics.phase("");
         metrics
     }
@@ -85,14 +97,10 @@ impl ProcessMetrics {
         }
     }
 
-    /// A route table is live, instead of the one with the hash `before`.
-    pub fn routes_live(&self, revision: u64, hash: &str, before: Option<&str>) {
+    /// A route table is live.
+    pub fn routes_live(&self, revision: u64) {
         counter!("mcpd_routes_reloads_total", "result" => "ok").increment(1);
         gauge!("mcpd_routes_revision").set(revision as f64);
-        if let Some(before) = before {
-            gauge!("mcpd_routes_info", "hash" => before.to_owned()).set(0.0);
-        }
-        gauge!("mcpd_routes_info", "hash" => hash.to_owned()).set(1.0);
         self.routes_confirmed();
     }
 
@@ -103,7 +111,9 @@ impl ProcessMetrics {
 
     /// The store was read, and holds what is live.
     pub fn routes_confirmed(&self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         gauge!("mcpd_routes_last_confirmed_timestamp_seconds").set(now.as_secs_f64());
     }
 }

@@ -25,7 +25,11 @@ pub struct RouteStats {
 impl Default for RouteStats {
     fn default() -> RouteStats {
         let codes = [const { AtomicU64::new(0) }; _];
-        RouteStats { codes, ok: Histogram::default(), error: Histogram::default() }
+        RouteStats {
+            codes,
+            ok: Histogram::default(),
+            error: Histogram::default(),
+        }
     }
 }
 
@@ -36,7 +40,11 @@ impl RouteStats {
     pub fn record(&self, code: Option<ErrorCode>, time: Duration, n: u64) {
         let slot = code.map_or(0, |code| code.index().map_or(1, |at| at + 2));
         self.codes[slot].fetch_add(n, Ordering::Relaxed);
-        let histogram = if code.is_none() { &self.ok } else { &self.error };
+        let histogram = if code.is_none() {
+            &self.ok
+        } else {
+            &self.error
+        };
         histogram.record(time, n);
     }
 
@@ -75,6 +83,9 @@ pub struct RouteCatalog {
     live: Mutex<BTreeMap<String, Arc<RouteStats>>>,
     other: Arc<RouteStats>,
     none: Arc<RouteStats>,
+    /// Hash of the live table. It is here and not with the exporter, which would keep every hash
+    /// there ever was.
+    hash: Mutex<String>,
 }
 
 impl RouteCatalog {
@@ -102,39 +113,76 @@ impl RouteCatalog {
         names.iter().map(stats).collect()
     }
 
+    /// The hash of the live table, in hex.
+    pub fn set_hash(&self, hash: String) {
+        *self.hash.lock().unwrap_or_else(PoisonError::into_inner) = hash;
+    }
+
     /// Appends all series in Prometheus' text format.
     pub fn render(&self, out: &mut String) {
-        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let live = self
+            .live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let shared = [("_none", &self.none), ("_other", &self.other)];
-        let all = || live.iter().map(|(name, stats)| (name.as_str(), stats)).chain(shared);
+        let all = || {
+            live.iter()
+                .map(|(name, stats)| (name.as_str(), stats))
+                .chain(shared)
+        };
         let name = "mcpd_requests_total";
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "# HELP {name} Answered requests by route, code and whose fault it is.");
+        let _ = writeln!(
+            out,
+            "# HELP {name} Answered requests by route, code and whose fault it is."
+        );
         let _ = writeln!(out, "# TYPE {name} counter");
         for (route, stats) in all() {
             render_codes(name, route, stats, out);
         }
         let name = "mcpd_request_duration_seconds";
-        let _ = writeln!(out, "# HELP {name} Time from a request's last byte to its answer enqueued.");
+        let _ = writeln!(
+            out,
+            "# HELP {name} Time from a request's last byte to its answer enqueued."
+        );
         let _ = writeln!(out, "# TYPE {name} histogram");
         for (route, stats) in all() {
-            stats.ok.render(name, &format!("route=\"{route}\",outcome=\"ok\""), out);
-            stats.error.render(name, &format!("route=\"{route}\",outcome=\"error\""), out);
+            stats
+                .ok
+                .render(name, &format!("route=\"{route}\",outcome=\"ok\""), out);
+            stats
+                .error
+                .render(name, &format!("route=\"{route}\",outcome=\"error\""), out);
         }
+        let hash = self
+            .hash
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let name = "mcpd_routes_info";
+        let _ = writeln!(out, "# HELP {name} Hash of the live route table; always 1.");
+        let _ = writeln!(out, "# TYPE {name} gauge\n{name}{{hash=\"{hash}\"}} 1");
     }
 }
 
 /// Codes that never occurred are left out, but for success.
 fn render_codes(name: &str, route: &str, stats: &RouteStats, out: &mut String) {
     let mut line = |code: &str, fault: &str, count: u64| {
-        let _ = writeln!(out, "{name}{{route=\"{route}\",code=\"{code}\",fault=\"{fault}\"}} {count}");
+        let _ = writeln!(
+            out,
+            "{name}{{route=\"{route}\",code=\"{code}\",fault=\"{fault}\"}} {count}"
+        );
     };
     line("OK", "none", stats.count(None));
     let unnamed = stats.codes[1].load(Ordering::Relaxed);
     if unnamed > 0 {
         line("OTHER", "server", unnamed);
     }
-    for code in ErrorCode::ALL.iter().filter(|code| code.class() != Class::Connection) {
+    for code in ErrorCode::ALL
+        .iter()
+        .filter(|code| code.class() != Class::Connection)
+    {
         let count = stats.count(Some(*code));
         if count > 0 {
             line(code.name().unwrap_or("OTHER"), fault(*code), count);
@@ -164,7 +212,8 @@ mod tests {
         }
         let mut text = String::new();
         catalog.render(&mut text);
-        let other = "mcpd_requests_total{route=\"_other\",code=\"NO_ROUTE\",fault=\"client\"} 100\n";
+        let other =
+            "mcpd_requests_total{route=\"_other\",code=\"NO_ROUTE\",fault=\"client\"} 100\n";
         assert!(text.contains(other));
         assert!(text.contains("route=\"r199\"") && !text.contains("route=\"r200\""));
     }

@@ -1,0 +1,34 @@
+//! Handlers: what routes lead to.
+
+mod builtin;
+mod catalog;
+
+pub use builtin::{Delay, Discard, Echo, Latency, Monitor, Static};
+pub use catalog::Handlers;
+
+use crate::message::{Call, Outcome};
+
+/// Answers the requests of a route.
+///
+/// `call` runs on the connection's own thread, between reading and writing: it must not block. What
+/// can be answered at once is answered in place; anything that waits is handed back as work, which
+/// the connection runs as a task, stops when the client cancels or goes away, and answers with
+/// DEADLINE_EXCEEDED when its time is over. A panic answers INTERNAL to that request alone.
+///
+/// ```
+/// use mcpd::handler::Handler;
+/// use mcpd::message::{Answer, Call, Outcome};
+///
+/// /// Answers with the length of the body.
+/// struct Length;
+///
+/// impl Handler for Length {
+///     fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
+///         Outcome::Now(Answer::json(call.body.len().to_string().into_bytes()))
+///     }
+/// }
+/// ```
+pub trait Handler: Send + Sync + 'static {
+    /// Answers, or begins to.
+    fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a>;
+}
