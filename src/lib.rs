@@ -1,5 +1,7 @@
 //! mcpd as a library.
 
+pub mod admin;
+pub mod app;
 pub mod config;
 pub mod conn;
 pub mod dispatch;
@@ -8,3 +10,4 @@ pub mod lifecycle;
 pub mod message;
 pub mod router;
 pub mod telemetry;
+pub mod cli;

@@ -1,2 +1,7 @@
 //! The `mcpd` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mcpd::cli::main()
+}

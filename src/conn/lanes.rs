@@ -127,7 +127,10 @@ impl<'a> Slices<'a> {
     }
 
     fn concat(&self) -> Vec<u8> {
-        self.as_slice().iter().flat_map(|slice| slice.iter().copied()).collect()
+        self.as_slice()
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect()
     }
 
     /// The slices, most urgent first.

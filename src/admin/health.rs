@@ -1,0 +1,145 @@
+//! Liveness, readiness, status, metrics.
+
+use super::{RoutesStatus, Status};
+use crate::lifecycle::Phase;
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// "The event loops turn", and nothing else: what restarts a process must not depend on its load, its
+/// routes or its upstreams.
+pub(super) async fn livez(State(status): State<Status>) -> Response {
+    let now = Instant::now();
+    match status.pulses.iter().position(|pulse| pulse.is_stuck(now)) {
+        None => (StatusCode::OK, "ok\n").into_response(),
+        Some(thread) => {
+            let text = format!("data thread {thread} is stuck\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+        }
+    }
+}
+
+/// "Send me traffic." `?verbose` tells what it is made of.
+pub(super) async fn readyz(State(status): State<Status>, RawQuery(query): RawQuery) -> Response {
+    let checks = checks(&status);
+    let ready = checks.iter().all(|check| check.ok);
+    let code = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let verbose = query.is_some_and(|query| query.split('&').any(|key| key.starts_with("verbose")));
+    let mut text = String::new();
+    if verbose {
+        for Check { name, ok, detail } in checks {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "[{}] {name}: {detail}", if ok { '+' } else { '-' });
+        }
+    }
+    text.push_str(if ready { "ok\n" } else { "not ready\n" });
+    (code, text).into_response()
+}
+
+struct Check {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+}
+
+fn checks(status: &Status) -> [Check; 3] {
+    let (phase, cause) = (status.lifecycle.current(), last_cause(status));
+    let refusing = status.refusing.load(Ordering::Relaxed);
+    let draining_but_serving =
+        phase == Phase::ShuttingDown && status.keep_ready.load(Ordering::Relaxed) && !refusing;
+    let routes = status.routes.borrow();
+    let detail = if cause.is_empty() {
+        phase.to_string()
+    } else {
+        format!("{phase} ({cause})")
+    };
+    [
+        Check {
+            name: "lifecycle",
+            ok: phase == Phase::Running || draining_but_serving,
+            detail,
+        },
+        Check {
+            name: "routes",
+            ok: routes.source.is_some(),
+            detail: describe(&routes),
+        },
+        Check {
+            name: "accepting",
+            ok: !refusing,
+            detail: if refusing {
+                "new requests are refused"
+            } else {
+                "yes"
+            }
+            .to_owned(),
+        },
+    ]
+}
+
+fn last_cause(status: &Status) -> String {
+    let machine = status.lifecycle.snapshot();
+    machine
+        .last()
+        .map(|transition| transition.cause.to_string())
+        .unwrap_or_default()
+}
+
+fn describe(routes: &RoutesStatus) -> String {
+    let live = match &routes.source {
+        Some(source) => format!(
+            "{} routes, revision {}, from {source}",
+            routes.routes, routes.revision
+        ),
+        None => "none yet".to_owned(),
+    };
+    match &routes.problem {
+        Some(problem) => format!("{live}; the newest document is refused: {problem}"),
+        None => live,
+    }
+}
+
+#[derive(Serialize)]
+struct StatusPage<'a> {
+    server_id: &'a str,
+    revision: u64,
+    hash: &'a str,
+    lifecycle: Phase,
+    connections: usize,
+}
+
+/// What other servers and people may know without asking for permission: nothing secret.
+pub(super) async fn statusz(State(status): State<Status>) -> Response {
+    let routes = status.routes.borrow().clone();
+    Json(StatusPage {
+        server_id: &status.server_id,
+        revision: routes.revision,
+        hash: &routes.hash,
+        lifecycle: status.lifecycle.current(),
+        connections: status.connections.len(),
+    })
+    .into_response()
+}
+
+/// Prometheus' text format.
+pub(super) async fn metrics(State(status): State<Status>) -> Response {
+    let content_type = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
+    (content_type, status.exporter.render()).into_response()
+}
+
+/// For people who open the port in a browser.
+pub(super) async fn index() -> &'static str {
+    "mcpd sidecar port\n\n/livez\n/readyz?verbose\n/statusz\n/metrics\n"
+}

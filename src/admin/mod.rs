@@ -1,0 +1,119 @@
+//! The sidecar port: health, readiness, status and metrics over HTTP, on a thread of its own so that
+//! it answers however busy the data port is.
+
+mod health;
+
+use crate::conn::Registry;
+use crate::lifecycle::Lifecycle;
+use crate::telemetry::Exporter;
+use axum::Router;
+use axum::routing::get;
+use serde::Serialize;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::watch;
+
+/// A data thread that has not turned its loop for this long is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+
+/// What is known of the live route table.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct RoutesStatus {
+    /// Where it came from; `None` before there is one.
+    pub source: Option<String>,
+    /// Its revision.
+    pub revision: u64,
+    /// The hash of its content, in hex.
+    pub hash: String,
+    /// Routes in it.
+    pub routes: usize,
+    /// Why the newest document is not live, when it is not.
+    pub problem: Option<String>,
+    /// When the store last confirmed it.
+    #[serde(skip)]
+    pub confirmed: Option<SystemTime>,
+}
+
+/// Shows that a thread's event loop turns.
+#[derive(Debug)]
+pub struct Pulse {
+    start: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Default for Pulse {
+    fn default() -> Pulse {
+        Pulse {
+            start: Instant::now(),
+            last_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Pulse {
+    /// The loop turned at `now`.
+    pub fn beat(&self, now: Instant) {
+        let ms = now.saturating_duration_since(self.start).as_millis();
+        self.last_ms
+            .store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn is_stuck(&self, now: Instant) -> bool {
+        let last = self.start + Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
+        now.saturating_duration_since(last) > STUCK_AFTER
+    }
+}
+
+/// Everything that the sidecar shows.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// SERVER_ID.
+    pub server_id: Arc<str>,
+    /// The phase and how it came to it.
+    pub lifecycle: Lifecycle,
+    /// Open connections.
+    pub connections: Arc<Registry>,
+    /// The live routes.
+    pub routes: watch::Receiver<RoutesStatus>,
+    /// One for each data thread.
+    pub pulses: Arc<[Pulse]>,
+    /// Whether a drain leaves `/readyz` at 200 while new requests are served.
+    pub keep_ready: Arc<AtomicBool>,
+    /// Whether new requests are refused already.
+    pub refusing: Arc<AtomicBool>,
+    /// The metrics page.
+    pub exporter: Arc<Exporter>,
+}
+
+/// The paths of the sidecar.
+pub fn router(status: Status) -> Router {
+    Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/statusz", get(health::statusz))
+        .route("/metrics", get(health::metrics))
+        .route("/", get(health::index))
+        .with_state(status)
+}
+
+/// Binds the sidecar port.
+///
+/// # Errors
+/// The address is taken, or may not be used.
+pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(addr)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Serves until the process ends, on the current runtime.
+///
+/// # Errors
+/// The socket broke.
+pub async fn serve(listener: TcpListener, status: Status) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    axum::serve(listener, router(status)).await
+}

@@ -1,0 +1,227 @@
+//! The composition root: the only part that knows every other one.
+
+mod drain;
+mod reload;
+mod routes;
+mod settings;
+mod threads;
+
+use crate::admin::{self, Pulse, Status};
+use crate::config::Config;
+use crate::conn::{Listener, Registry, Settings};
+use crate::dispatch::Dispatcher;
+use crate::lifecycle::{Backoff, DrainCause, Event, Lifecycle, Phase};
+use crate::telemetry::{ConnMetrics, Exporter, LogControl, ProcessMetrics, RouteCatalog};
+use routes::Routes;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+/// Loads the configuration again, as the command line did at the start; a text says what is wrong.
+pub type Reload = Box<dyn Fn() -> Result<Config, String>>;
+
+/// Runs a server until it is told to stop. Returns once everything is drained.
+///
+/// # Errors
+/// Something without which there is no point in trying again: no threads, no signals, a second
+/// server in one process.
+pub fn serve(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut server = Server::start(config, logs, reload)?;
+        server.run().await;
+        Ok(())
+    })
+}
+
+/// A running server.
+struct Server {
+    config: Config,
+    reload: Reload,
+    logs: Option<LogControl>,
+    lifecycle: Lifecycle,
+    metrics: ProcessMetrics,
+    conn_metrics: Arc<ConnMetrics>,
+    registry: Arc<Registry>,
+    routes: Routes,
+    settings: watch::Sender<Settings>,
+    status: Status,
+    workers: Vec<tokio::runtime::Handle>,
+    signals: Signals,
+    accepting: Option<AbortHandle>,
+    sidecar_bound: bool,
+}
+
+/// The signals that mean something.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What may happen while the server runs.
+enum Wake {
+    Drain(DrainCause),
+    Reload,
+    Routes,
+}
+
+impl Server {
+    fn start(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Result<Server> {
+        let exporter = Arc::new(Exporter::install().map_err(io::Error::other)?);
+        let metrics = ProcessMetrics::new(Phase::ALL.map(Phase::name));
+        let catalog = Arc::new(RouteCatalog::default());
+        let conn_metrics = Arc::new(ConnMetrics::new(Arc::clone(&catalog)));
+        exporter.show(Arc::clone(&conn_metrics));
+        let threads = config.data.worker_threads();
+        let pulses: Arc<[Pulse]> = (0..threads).map(|_| Pulse::default()).collect();
+        let workers = threads::start_workers(&pulses)?;
+        let (lifecycle, registry) = (Lifecycle::new(), Arc::new(Registry::default()));
+        let routes = Routes::new(&config, catalog, metrics.clone());
+        let settings = watch::Sender::new(settings::connections(&config));
+        let status = Status {
+            server_id: config.server_id.as_str().into(),
+            lifecycle: lifecycle.clone(),
+            connections: Arc::clone(&registry),
+            routes: routes.status(),
+            pulses,
+            keep_ready: Arc::new(AtomicBool::new(settings::keeps_ready(&config))),
+            refusing: Arc::new(AtomicBool::new(false)),
+            exporter,
+        };
+        let signals = Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        };
+        Ok(Server {
+            config,
+            reload,
+            logs,
+            lifecycle,
+            metrics,
+            conn_metrics,
+            registry,
+            routes,
+            settings,
+            status,
+            workers,
+            signals,
+            accepting: None,
+            sidecar_bound: false,
+        })
+    }
+
+    async fn run(&mut self) {
+        let cause = match self.become_ready().await {
+            Some(cause) => cause,
+            None => self.serve_until_drain().await,
+        };
+        self.transition(Event::Drain { cause });
+        drain::run(self, cause).await;
+        self.transition(Event::Stopped);
+    }
+
+    fn transition(&self, event: Event) {
+        match self.lifecycle.transition(event) {
+            Ok(_) => self.metrics.phase(self.lifecycle.current().name()),
+            Err(error) => tracing::error!(%error, "a step of the lifecycle that may not be"),
+        }
+    }
+
+    /// Binds the ports and loads the routes, again and again until it works: what is wrong here (a
+    /// port in use, a file that is not there yet) can be put right while the process waits. Gives
+    /// the cause if it was told to stop meanwhile.
+    async fn become_ready(&mut self) -> Option<DrainCause> {
+        self.metrics.phase(self.lifecycle.current().name());
+        let mut backoff = Backoff::default();
+        loop {
+            let what = match self.try_start().await {
+                Ok(()) => {
+                    self.transition(Event::Started);
+                    return None;
+                }
+                Err(what) => what,
+            };
+            self.transition(Event::Fault { what: what.clone() });
+            let random = (crate::telemetry::random_unit() * u64::MAX as f64) as u64;
+            let wait = backoff.next_delay(random).max(Duration::from_millis(100));
+            tracing::error!(%what, ?wait, "cannot serve, trying again");
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                cause = self.signals.stop() => return Some(cause),
+            }
+            self.transition(Event::Recover);
+        }
+    }
+
+    async fn try_start(&mut self) -> Result<(), String> {
+        if !self.sidecar_bound {
+            let addr = self.config.sidecar.listen;
+            let error = |error: io::Error| format!("cannot listen on {addr} (sidecar): {error}");
+            let listener = admin::bind(addr).map_err(error)?;
+            let bound = listener.local_addr().map_err(error)?;
+            threads::start_sidecar(listener, self.status.clone()).map_err(error)?;
+            self.sidecar_bound = true;
+            say("sidecar", bound);
+        }
+        self.routes.load_first().await?;
+        let listener = self.bind_data()?;
+        say("data", listener.local_addr());
+        self.accepting = Some(tokio::spawn(listener.run()).abort_handle());
+        Ok(())
+    }
+
+    fn bind_data(&self) -> Result<Listener<Dispatcher>, String> {
+        Listener::bind(
+            self.settings.subscribe(),
+            Dispatcher::new(self.routes.table()),
+            Arc::clone(&self.conn_metrics),
+            Arc::clone(&self.registry),
+            self.workers.clone(),
+        )
+        .map_err(|error| error.to_string())
+    }
+
+    async fn serve_until_drain(&mut self) -> DrainCause {
+        loop {
+            let Signals { terminate, interrupt, hangup } = &mut self.signals;
+            let wake = tokio::select! {
+                _ = terminate.recv() => Wake::Drain(DrainCause::Terminate),
+                _ = interrupt.recv() => Wake::Drain(DrainCause::Interrupt),
+                _ = hangup.recv() => Wake::Reload,
+                () = self.routes.changed() => Wake::Routes,
+            };
+            match wake {
+                Wake::Drain(cause) => return cause,
+                Wake::Reload => reload::run(self),
+                Wake::Routes => {}
+            }
+        }
+    }
+}
+
+impl Signals {
+    /// Waits for a signal that means stop.
+    async fn stop(&mut self) -> DrainCause {
+        tokio::select! {
+            _ = self.terminate.recv() => DrainCause::Terminate,
+            _ = self.interrupt.recv() => DrainCause::Interrupt,
+        }
+    }
+}
+
+/// Tells on standard output where a port is, for people and for scripts that asked for port 0. Logs
+/// go to standard error.
+fn say(port: &str, addr: SocketAddr) {
+    use io::Write;
+    // Nobody may be listening; that is no reason not to serve.
+    let _ = writeln!(io::stdout(), "{port} listening on {addr}");
+}

@@ -1,0 +1,173 @@
+//! The live routes: from the store to the table, and what to say when a document is refused.
+
+use super::settings;
+use crate::admin::RoutesStatus;
+use crate::config::{Config, HandlerConfig};
+use crate::dispatch::{BoundRoute, bind};
+use crate::handler::Handlers;
+use crate::router::document::{Document, Loaded, ParseOptions};
+use crate::router::handle::Handle;
+use crate::router::store::{FileStore, FileStoreOptions, MemoryStore, RouteStore, StoreError};
+use crate::telemetry::{ProcessMetrics, RouteCatalog};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::sync::watch;
+
+/// Keeps the live table in step with the store.
+pub(super) struct Routes {
+    store: Arc<dyn RouteStore>,
+    source: String,
+    table: Handle<Arc<BoundRoute>>,
+    catalog: Arc<RouteCatalog>,
+    metrics: ProcessMetrics,
+    handler_configs: BTreeMap<String, HandlerConfig>,
+    handlers: Handlers,
+    revision_on_answers: bool,
+    /// The document of the live table.
+    live: Option<Document>,
+    status: watch::Sender<RoutesStatus>,
+}
+
+impl Routes {
+    pub(super) fn new(
+        config: &Config,
+        catalog: Arc<RouteCatalog>,
+        metrics: ProcessMetrics,
+    ) -> Routes {
+        let (store, source) = open_store(config);
+        Routes {
+            store,
+            source,
+            table: Handle::default(),
+            catalog,
+            metrics,
+            handler_configs: config.handlers.clone(),
+            handlers: Handlers::new(),
+            revision_on_answers: config.routes.revision_on_answers,
+            live: None,
+            status: watch::Sender::new(RoutesStatus::default()),
+        }
+    }
+
+    pub(super) fn table(&self) -> Handle<Arc<BoundRoute>> {
+        self.table.clone()
+    }
+
+    pub(super) fn status(&self) -> watch::Receiver<RoutesStatus> {
+        self.status.subscribe()
+    }
+
+    /// Loads the first document.
+    ///
+    /// # Errors
+    /// Why there are no routes to serve by.
+    pub(super) async fn load_first(&mut self) -> Result<(), String> {
+        if self.live.is_some() {
+            return Ok(());
+        }
+        self.handlers = settings::handlers(&self.handler_configs, None)?;
+        let loaded = self.store.load().await.map_err(|error| error.to_string());
+        let applied = loaded.and_then(|loaded| self.apply(loaded));
+        applied.inspect_err(|problem| self.refused(problem))
+    }
+
+    /// Waits for the store to hold something else, and makes it live if it is good.
+    pub(super) async fn changed(&mut self) {
+        let loaded = self.store.changed().await;
+        let applied = loaded
+            .map_err(|error: StoreError| error.to_string())
+            .and_then(|loaded| self.apply(loaded));
+        if let Err(problem) = applied {
+            tracing::error!(source = self.source, %problem, "routes refused, the last good ones stay");
+            self.refused(&problem);
+        }
+    }
+
+    /// Has the store looked at again.
+    pub(super) fn poke(&self) {
+        self.store.poke();
+    }
+
+    /// Takes handlers and options of a new configuration.
+    ///
+    /// # Errors
+    /// The live routes cannot be served with them; the old ones stay.
+    pub(super) fn reconfigure(&mut self, config: &Config) -> Result<(), String> {
+        let before = Some((&self.handler_configs, &self.handlers));
+        let handlers = settings::handlers(&config.handlers, before)?;
+        let old = std::mem::replace(&mut self.handlers, handlers);
+        let on_answers = std::mem::replace(
+            &mut self.revision_on_answers,
+            config.routes.revision_on_answers,
+        );
+        let result = match &self.live {
+            Some(document) => self.bind(&document.clone()),
+            None => Ok(()),
+        };
+        match result {
+            Ok(()) => self.handler_configs = config.handlers.clone(),
+            Err(_) => (self.handlers, self.revision_on_answers) = (old, on_answers),
+        }
+        result
+    }
+
+    fn apply(&mut self, loaded: Loaded) -> Result<(), String> {
+        let Loaded { document, warnings } = loaded;
+        for warning in warnings.iter() {
+            tracing::warn!(source = self.source, %warning, "routes");
+        }
+        self.bind(&document)?;
+        let (routes, revision) = (document.routes.len(), document.revision);
+        tracing::info!(source = self.source, routes, revision, "routes are live");
+        self.catalog.set_hash(document.hash_hex());
+        self.metrics.routes_live(revision);
+        self.status.send_replace(RoutesStatus {
+            source: Some(self.source.clone()),
+            revision,
+            hash: document.hash_hex(),
+            routes,
+            problem: None,
+            confirmed: Some(SystemTime::now()),
+        });
+        self.live = Some(document);
+        Ok(())
+    }
+
+    fn bind(&self, document: &Document) -> Result<(), String> {
+        let before = self.table.table();
+        let on_answers = self.revision_on_answers;
+        let table = bind(document, &self.handlers, &self.catalog, &before, on_answers)
+            .map_err(|problems| problems.to_string())?;
+        self.table.store(table);
+        Ok(())
+    }
+
+    fn refused(&self, problem: &str) {
+        self.metrics.routes_refused();
+        self.status
+            .send_modify(|status| status.problem = Some(problem.to_owned()));
+    }
+}
+
+/// The store that the configuration names, and how to call it in logs.
+fn open_store(config: &Config) -> (Arc<dyn RouteStore>, String) {
+    let Some(path) = &config.routes.file else {
+        // The embedded document is a constant that the tests parse.
+        let store =
+            MemoryStore::embedded().unwrap_or_else(|_| MemoryStore::new(Document::default()));
+        return (Arc::new(store), "the embedded defaults".to_owned());
+    };
+    let parse = ParseOptions {
+        strict: false,
+        max_bytes: config.routes.max_bytes,
+    };
+    let options = FileStoreOptions {
+        poll_interval: config.routes.poll_interval,
+        parse,
+    };
+    (
+        Arc::new(FileStore::new(path, options)),
+        path.display().to_string(),
+    )
+}

@@ -1,0 +1,122 @@
+//! From the configuration to the settings that each part has of its own.
+
+use crate::config::{Config, HandlerConfig, Latency, ProxyProtocol, Readiness, StaticBody};
+use crate::conn::{ConnSettings, ListenSettings, Settings};
+use crate::handler::{self, Handler, Handlers};
+use mcpd_proto::session::{HeartbeatSettings, ServerSettings};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+/// The settings of the listener and of the connections it accepts.
+pub(super) fn connections(config: &Config) -> Settings {
+    let (data, limits) = (&config.data, &config.limits);
+    let session = ServerSettings {
+        server_id: config.server_id.clone(),
+        incarnation: incarnation(),
+        max_payload: u32::try_from(limits.max_payload).unwrap_or(u32::MAX),
+        max_in_flight: limits.max_in_flight,
+        heartbeat: HeartbeatSettings {
+            interval: config.heartbeat.interval,
+            max_interval: config.heartbeat.max_interval,
+        },
+        control_per_second: limits.control_frames_per_second,
+        frame_timeout: limits.frame_timeout,
+        demand_hello: limits.require_hello.then_some(limits.hello_timeout),
+    };
+    let conn = ConnSettings {
+        session: Arc::new(session),
+        max_in_flight_bytes: limits.max_in_flight_bytes,
+        max_outbound_bytes: limits.max_outbound_bytes,
+        write_timeout: limits.write_timeout,
+        max_age: limits.max_age.unwrap_or_default(),
+        max_age_jitter: limits.max_age_jitter.into(),
+        goaway_grace: config.goaway.grace,
+        close_linger: limits.close_linger,
+        allow_plaintext_token: data.allow_plaintext_token,
+    };
+    let listen = ListenSettings {
+        addr: data.listen,
+        backlog: data.backlog,
+        max_connections: data.max_connections,
+        accepts_per_second: data.accepts_per_second.unwrap_or_default(),
+        proxy_protocol: data.proxy_protocol == ProxyProtocol::Required,
+        proxy_timeout: limits.hello_timeout,
+        keepalive: data.keepalive.unwrap_or_default(),
+        user_timeout: data.user_timeout.unwrap_or_default(),
+    };
+    Settings {
+        listen: Arc::new(listen),
+        conn: Arc::new(conn),
+    }
+}
+
+/// Names this process' memory of message ids: it has a new one with every start.
+fn incarnation() -> [u8; 16] {
+    static INCARNATION: OnceLock<[u8; 16]> = OnceLock::new();
+    *INCARNATION.get_or_init(|| {
+        let mut id = [0; 16];
+        if getrandom::fill(&mut id).is_err() {
+            id[..4].copy_from_slice(&std::process::id().to_be_bytes());
+        }
+        id
+    })
+}
+
+/// Whether `/readyz` stays at 200 while a drain still serves.
+pub(super) fn keeps_ready(config: &Config) -> bool {
+    config.drain.readiness == Readiness::Keep
+}
+
+/// Builds the configured handlers. One whose configuration is as it was stays the same handler, with
+/// what it remembers.
+///
+/// # Errors
+/// A body file that cannot be read, by the handler's name.
+pub(super) fn handlers(
+    config: &BTreeMap<String, HandlerConfig>,
+    before: Option<(&BTreeMap<String, HandlerConfig>, &Handlers)>,
+) -> Result<Handlers, String> {
+    let mut handlers = Handlers::new();
+    for (name, config) in config {
+        let same = before.filter(|(configs, _)| configs.get(name) == Some(config));
+        let kept = same
+            .and_then(|(_, handlers)| handlers.get(name))
+            .map(Arc::clone);
+        let built = match kept {
+            Some(kept) => kept,
+            None => build(config).map_err(|error| format!("handlers.{name}: {error}"))?,
+        };
+        handlers.insert(name.clone(), built);
+    }
+    Ok(handlers)
+}
+
+fn build(config: &HandlerConfig) -> io::Result<Arc<dyn Handler>> {
+    Ok(match config {
+        HandlerConfig::Echo => Arc::new(handler::Echo),
+        HandlerConfig::Discard => Arc::new(handler::Discard),
+        HandlerConfig::Monitor { max_topics } => Arc::new(handler::Monitor::new(*max_topics)),
+        HandlerConfig::Static { body, content_type } => {
+            let body = match body {
+                StaticBody::Inline(text) => text.clone().into(),
+                StaticBody::File(path) => std::fs::read(path)?.into(),
+            };
+            Arc::new(handler::Static {
+                body,
+                content_type: content_type.clone(),
+            })
+        }
+        HandlerConfig::Delay {
+            latency,
+            failure_percent,
+            concurrency,
+        } => {
+            let latency = match latency {
+                Latency::Fixed(time) => handler::Latency::Fixed(*time),
+                Latency::Uniform { min, max } => handler::Latency::Uniform(*min, *max),
+            };
+            Arc::new(handler::Delay::new(latency, *failure_percent, *concurrency))
+        }
+    })
+}
