@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod dispatch;
@@ -10,4 +11,3 @@ pub mod lifecycle;
 pub mod message;
 pub mod router;
 pub mod telemetry;
-pub mod cli;

@@ -192,7 +192,11 @@ impl Server {
 
     async fn serve_until_drain(&mut self) -> DrainCause {
         loop {
-            let Signals { terminate, interrupt, hangup } = &mut self.signals;
+            let Signals {
+                terminate,
+                interrupt,
+                hangup,
+            } = &mut self.signals;
             let wake = tokio::select! {
                 _ = terminate.recv() => Wake::Drain(DrainCause::Terminate),
                 _ = interrupt.recv() => Wake::Drain(DrainCause::Interrupt),

@@ -1,0 +1,6 @@
+//! A real server against peers of every kind.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod basics;

@@ -1,0 +1,345 @@
+//! What integration tests share: a real `mcpd serve` process, and a peer that speaks raw frames.
+#![allow(dead_code, reason = "each test binary uses its part of this")]
+#![allow(unreachable_pub, missing_docs, reason = "a module of tests is nobody's interface")]
+
+use mcpd_proto::{ErrorCode, Frame, Request, Side};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Nothing that a test waits for takes this long unless it is broken.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    pub data: SocketAddr,
+    pub sidecar: SocketAddr,
+    logs: mpsc::Receiver<String>,
+    seen: Vec<String>,
+}
+
+/// How to start a server.
+pub struct Start {
+    command: Command,
+}
+
+impl Start {
+    /// `mcpd serve` on free ports, with the shortest drain.
+    pub fn new() -> Start {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mcpd"));
+        command.args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--sidecar-listen",
+            "127.0.0.1:0",
+        ]);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let start = Start { command }
+            .set("LOG__FORMAT", "json")
+            .set("DATA__THREADS", "2");
+        start.set("DRAIN__DELAY", "0s").set("DRAIN__SPREAD", "0s")
+    }
+
+    /// Sets a configuration key through the environment: `LIMITS__MAX_AGE`.
+    pub fn set(mut self, key: &str, value: &str) -> Start {
+        self.command.env(format!("MCPD__{key}"), value);
+        self
+    }
+
+    /// Adds an argument to `mcpd serve`.
+    pub fn arg(mut self, arg: impl AsRef<std::ffi::OsStr>) -> Start {
+        self.command.arg(arg);
+        self
+    }
+
+    /// A route table in a file of its own, with further handlers from the environment.
+    pub fn routes(self, file: &std::path::Path) -> Start {
+        self.arg("--routes").arg(file)
+    }
+
+    /// Changes the command in ways there is no method for.
+    pub fn with(mut self, change: impl FnOnce(&mut Command)) -> Start {
+        change(&mut self.command);
+        self
+    }
+
+    /// Starts it and waits until both ports are bound.
+    pub fn spawn(self) -> Server {
+        let mut server = self.spawn_unready();
+        server.data = server.await_port("data listening on ");
+        server
+    }
+
+    /// Starts it and waits for the sidecar port only.
+    pub fn spawn_unready(mut self) -> Server {
+        let mut child = self.command.spawn().expect("mcpd starts");
+        let (sender, logs) = mpsc::channel();
+        let forward = |from: Box<dyn Read + Send>, sender: mpsc::Sender<String>| {
+            std::thread::spawn(move || {
+                for line in BufReader::new(from).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+        };
+        forward(
+            Box::new(child.stdout.take().expect("piped")),
+            sender.clone(),
+        );
+        forward(Box::new(child.stderr.take().expect("piped")), sender);
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut server = Server {
+            child,
+            data: nowhere,
+            sidecar: nowhere,
+            logs,
+            seen: Vec::new(),
+        };
+        server.sidecar = server.await_port("sidecar listening on ");
+        server
+    }
+}
+
+impl Server {
+    /// A server with the embedded defaults.
+    pub fn start() -> Server {
+        Start::new().spawn()
+    }
+
+    fn await_port(&mut self, prefix: &str) -> SocketAddr {
+        let line = self.await_log(prefix);
+        line[prefix.len()..].trim().parse().expect("an address")
+    }
+
+    /// Waits for a line of output (logs and standard output) that contains `text`.
+    pub fn await_log(&mut self, text: &str) -> String {
+        if let Some(at) = self.seen.iter().position(|line| line.contains(text)) {
+            return self.seen.remove(at);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.logs.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => self.seen.push(line),
+                Err(_) => panic!("no line with {text:?} among:\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by name: `TERM`, `INT`, `HUP`, `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.pid().to_string()])
+            .status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Waits for the end of the process; gives its exit code.
+    pub fn await_exit(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("still running; output:\n{}", self.seen.join("\n"));
+    }
+
+    /// GET on the sidecar port: status and body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.sidecar).expect("the sidecar answers");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let status = text[9..12].parse().unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let chunked = head
+            .to_ascii_lowercase()
+            .contains("transfer-encoding: chunked");
+        assert!(!chunked, "a body of known length");
+        (status, body.to_owned())
+    }
+
+    /// The value of a series, named as in the metrics page: `mcpd_connections` or with labels.
+    pub fn metric(&self, series: &str) -> f64 {
+        let page = self.get("/metrics").1;
+        let value = page
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value
+            .unwrap_or_else(|| panic!("no {series} in\n{page}"))
+            .parse()
+            .unwrap()
+    }
+
+    /// Waits until a series has a value that `wanted` accepts.
+    pub fn await_metric(&self, series: &str, wanted: impl Fn(f64) -> bool) -> f64 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let value = self.metric(series);
+            if wanted(value) {
+                return value;
+            }
+            assert!(Instant::now() < deadline, "{series} stays at {value}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// A peer on the data port.
+    pub fn peer(&self) -> Peer {
+        Peer::new(TcpStream::connect(self.data).expect("the data port accepts"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One end of a connection that sends and reads raw frames.
+pub struct Peer {
+    pub stream: TcpStream,
+    read: Vec<u8>,
+}
+
+/// A frame that owns its bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Got(Vec<u8>);
+
+impl Got {
+    pub fn frame(&self) -> Frame<'_> {
+        Frame::decode_one(&self.0, Side::Client, u32::MAX)
+            .expect("the server speaks MCP")
+            .0
+    }
+
+    /// `seq_id` and body of a RESPONSE.
+    pub fn response(&self) -> (u16, Vec<u8>) {
+        match self.frame() {
+            Frame::Response(response) => (response.seq, response.body.to_vec()),
+            other => panic!("a RESPONSE, not {other:?}"),
+        }
+    }
+
+    /// `seq_id` and code of an ERROR.
+    pub fn error(&self) -> (u16, ErrorCode) {
+        match self.frame() {
+            Frame::Error(error) => (error.seq, error.code),
+            other => panic!("an ERROR, not {other:?}"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Got {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.frame().fmt(f)
+    }
+}
+
+impl Peer {
+    pub fn new(stream: TcpStream) -> Peer {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Peer {
+            stream,
+            read: Vec::new(),
+        }
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server reads");
+    }
+
+    pub fn frame(&mut self, frame: Frame<'_>) {
+        let mut wire = Vec::new();
+        frame.encode(&mut wire);
+        self.send(&wire);
+    }
+
+    pub fn request(&mut self, seq: u16, topic: &str, body: &[u8]) {
+        let topic = topic.as_bytes();
+        self.frame(Frame::Request(Request {
+            seq,
+            topic,
+            body,
+            ..Request::default()
+        }));
+    }
+
+    /// The next frame; `None` at an orderly end of the stream. Heartbeats are answered and skipped.
+    pub fn next(&mut self) -> Option<Got> {
+        loop {
+            if let Some(head) = self.read.first_chunk::<10>() {
+                let len = 10 + u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
+                if self.read.len() >= len {
+                    return Some(Got(self.read.drain(..len).collect()));
+                }
+            }
+            let mut buffer = [0; 64 * 1024];
+            match self.stream.read(&mut buffer).expect("an answer in time") {
+                0 => {
+                    assert!(self.read.is_empty(), "the stream ends inside a frame");
+                    return None;
+                }
+                n => self.read.extend_from_slice(&buffer[..n]),
+            }
+        }
+    }
+
+    /// The next frame.
+    pub fn expect(&mut self) -> Got {
+        self.next().expect("a frame, not the end")
+    }
+
+    /// Expects one ERROR with `seq_id` 0 and this code, then the end of the stream.
+    pub fn expect_end(&mut self, code: ErrorCode) {
+        assert_eq!(self.expect().error(), (0, code));
+        assert_eq!(self.next(), None);
+    }
+
+    /// "No more requests."
+    pub fn half_close(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
+    /// Expects an echo to work: the connection lives.
+    pub fn expect_alive(&mut self, seq: u16) {
+        self.request(seq, "echo", b"alive?");
+        assert_eq!(self.expect().response(), (seq, b"alive?".to_vec()));
+    }
+}
+
+/// A directory that is removed with everything in it.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+/// Writes a routes file.
+pub fn write_routes(dir: &tempfile::TempDir, text: &str) -> PathBuf {
+    let path = dir.path().join("routes.yaml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
