@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use mcpd_proto::MetaBuf;
-use mcpd_proto::limits::CLIENT_MAX_PAYLOAD;
+use mcpd_proto::limits::{CLIENT_MAX_PAYLOAD, MAX_HEARTBEAT, MIN_HEARTBEAT};
 use mcpd_proto::session::{ClientSettings, HeartbeatSettings};
 use std::fmt;
 use std::time::Duration;
@@ -16,6 +16,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes waiting to be written before no more requests are taken: several full socket buffers, so
 /// that the socket never runs dry, and little enough that a heartbeat's answer is not held up long.
 const WRITE_BUFFER: usize = 256 * 1024;
+/// Smallest limit on payloads: an ERROR with as much metadata and text as it may have fits.
+const LEAST_PAYLOAD: u32 = 32 * 1024;
 /// What the server is told of this library.
 const AGENT: &str = concat!("mcpd-client/", env!("CARGO_PKG_VERSION"));
 
@@ -99,7 +101,8 @@ impl ConnectOptions {
     }
 
     /// The largest payload taken from the server, in bytes, metadata included (default 1 MiB +
-    /// 64 KiB). A server that sends more breaks the protocol.
+    /// 64 KiB, at least 32 KiB; without HELLO not below the default). A server that sends more breaks
+    /// the protocol.
     pub fn max_payload(mut self, bytes: u32) -> ConnectOptions {
         self.max_payload = bytes;
         self
@@ -135,15 +138,38 @@ impl ConnectOptions {
     }
 
     pub(crate) fn session(&self) -> ClientSettings {
+        // A server that was told nothing counts on the default.
+        let least = if self.hello { 0 } else { CLIENT_MAX_PAYLOAD };
         ClientSettings {
             heartbeat: self.heartbeat,
-            max_payload: self.max_payload,
+            max_payload: self.max_payload.max(least),
             ..ClientSettings::default()
         }
     }
 
+    fn check(&self) -> Result<()> {
+        let HeartbeatSettings {
+            interval,
+            max_interval,
+        } = self.heartbeat;
+        let allowed = MIN_HEARTBEAT..=MAX_HEARTBEAT;
+        if !allowed.contains(&interval)
+            || !allowed.contains(&max_interval)
+            || max_interval < interval
+        {
+            let text = "heartbeat intervals are of 1 to 600 s, the largest not below the first";
+            return Err(Error::invalid(text));
+        }
+        if self.max_payload < LEAST_PAYLOAD {
+            let text = format!("max_payload is at least {LEAST_PAYLOAD} bytes");
+            return Err(Error::invalid(text));
+        }
+        Ok(())
+    }
+
     /// The HELLO's metadata, `None` when none is to be sent.
     pub(crate) fn hello_meta(&self) -> Result<Option<MetaBuf>> {
+        self.check()?;
         if !self.hello {
             if self.client_id.is_some() || self.token.is_some() {
                 return Err(Error::invalid(
@@ -188,5 +214,23 @@ impl fmt::Debug for ConnectOptions {
             .field("write_timeout", &self.write_timeout)
             .field("write_buffer", &self.write_buffer)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn a_token_goes_in_the_clear_only_where_nobody_listens_or_by_explicit_wish() {
+        let options = ConnectOptions::new().token("s3cret");
+        assert!(options.check_plaintext(true).is_ok());
+        let error = options.check_plaintext(false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(!format!("{error:?} {options:?}").contains("s3cret"));
+        let options = options.allow_plaintext_token(true);
+        assert!(options.check_plaintext(false).is_ok());
+        assert!(ConnectOptions::new().check_plaintext(false).is_ok());
     }
 }

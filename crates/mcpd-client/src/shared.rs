@@ -11,8 +11,11 @@ pub(crate) struct Shared {
     /// connection.
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) state: watch::Sender<State>,
-    /// A caller gave up, or wants the connection closed.
+    /// One of the two below was set.
     wake: Notify,
+    /// A caller gave up since the task last looked.
+    gave_up: AtomicBool,
+    /// The connection is to be closed.
     closing: AtomicBool,
     /// Set when the stream is closed, after the last word.
     gone: watch::Sender<bool>,
@@ -24,6 +27,7 @@ impl Shared {
             slots: Arc::new(Semaphore::new(0)),
             state: watch::Sender::new(State::Open),
             wake: Notify::new(),
+            gave_up: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             gone: watch::Sender::new(false),
         }
@@ -35,7 +39,13 @@ impl Shared {
 
     /// A caller has given up on its answer.
     pub(crate) fn gave_up(&self) {
+        self.gave_up.store(true, Ordering::Release);
         self.wake.notify_one();
+    }
+
+    pub(crate) fn take_gave_up(&self) -> bool {
+        // Nearly always nobody has, and a load is cheaper than a swap.
+        self.gave_up.load(Ordering::Relaxed) && self.gave_up.swap(false, Ordering::Acquire)
     }
 
     pub(crate) fn close(&self) {

@@ -89,12 +89,20 @@ async fn nobody_listens() {
 #[tokio::test]
 async fn options_that_cannot_be_are_refused_before_anything_is_sent() {
     let options = ConnectOptions::new;
+    let beat = |interval, max_interval| HeartbeatSettings {
+        interval: Duration::from_secs(interval),
+        max_interval: Duration::from_secs(max_interval),
+    };
     for (address, options) in [
         ("http://localhost:80", options()),
         ("127.0.0.1:1", options().client_id("no spaces")),
         ("127.0.0.1:1", options().agent("x".repeat(200))),
         ("127.0.0.1:1", options().token(vec![1; 20_000])),
         ("127.0.0.1:1", options().token("t").hello(false)),
+        ("127.0.0.1:1", options().max_payload(100)),
+        ("127.0.0.1:1", options().heartbeat(beat(0, 30))),
+        ("127.0.0.1:1", options().heartbeat(beat(30, 10))),
+        ("127.0.0.1:1", options().heartbeat(beat(30, 601))),
     ] {
         let error = Connection::connect(address, options).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");

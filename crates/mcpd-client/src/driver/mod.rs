@@ -150,8 +150,14 @@ where
 
     /// Does everything that can be done at once, then waits for one thing.
     async fn turn(&mut self) -> Flow {
+        // Not every stream gives the runtime's other tasks their turn by itself.
+        tokio::task::consume_budget().await;
+        if self.shared.is_closing() {
+            self.commands.close();
+        }
         self.take_commands();
         let now = now();
+        self.cancels.due |= self.shared.take_gave_up();
         self.cancel_forsaken(now);
         if self.no_more && self.may_part() {
             return Err(Closed::local());
@@ -167,12 +173,9 @@ where
             Event::Wrote(Err(error)) => return Err(self.last_words(error).await),
             Event::Read(Err(error)) => return Err(Closed::failed(error)),
             Event::Command(command) => self.command(command),
-            Event::Woken => {
-                self.cancels.due = true;
-                if self.shared.is_closing() {
-                    self.commands.close();
-                }
-            }
+            // The next turn looks what it was about; it does so each time, as a stream that is never
+            // quiet would keep this event from coming.
+            Event::Woken => {}
             Event::Timer => self.on_deadlines()?,
         }
         Ok(())
@@ -322,8 +325,7 @@ where
         }
     }
 
-    /// A stream that never falls quiet never lets the timer speak, but our heartbeats are due then,
-    /// too.
+    /// What is due although the stream never falls quiet, so that the timer cannot speak.
     fn on_busy_deadline(&mut self, now: Instant) -> Flow {
         if now < self.armed {
             return Ok(());
@@ -332,20 +334,22 @@ where
         let report = self
             .outbox
             .control_with(|out| session.on_deadline(now, out));
-        report.map(drop).map_err(gave_up)
+        report.map_err(gave_up)?;
+        let stalled = self.stalled_since.map(|since| since + self.write_timeout);
+        if stalled.is_some_and(|at| now >= at) {
+            let text = format!("nothing could be written for {:?}", self.write_timeout);
+            return Err(gave_up(Ended::new(ErrorCode::SLOW_CONSUMER, text)));
+        }
+        Ok(())
     }
 
     fn on_deadlines(&mut self) -> Flow {
         let now = now();
         self.on_busy_deadline(now)?;
-        let late = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        if late(self.deframer.deadline(&self.session.rules())) {
+        let frame = self.deframer.deadline(&self.session.rules());
+        if frame.is_some_and(|at| now >= at) {
             let text = "a frame was not complete in time";
             return Err(gave_up(Ended::new(ErrorCode::PROTOCOL_ERROR, text)));
-        }
-        if late(self.stalled_since.map(|since| since + self.write_timeout)) {
-            let text = format!("nothing could be written for {:?}", self.write_timeout);
-            return Err(gave_up(Ended::new(ErrorCode::SLOW_CONSUMER, text)));
         }
         Ok(())
     }
@@ -358,6 +362,7 @@ where
                     Ok(count) if count > 0 => self.received(count)?,
                     _ => return Flow::Ok(()),
                 }
+                tokio::task::consume_budget().await;
             }
         };
         match tokio::time::timeout(CLOSE_LINGER, reading).await {
@@ -415,7 +420,9 @@ where
         }
         self.writer.shutdown().await?;
         // What still comes is of no use to anyone; the end of it is.
-        while self.reader.read(&mut self.buffer).await? > 0 {}
+        while self.reader.read(&mut self.buffer).await? > 0 {
+            tokio::task::consume_budget().await;
+        }
         Ok(())
     }
 }

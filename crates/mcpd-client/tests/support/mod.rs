@@ -1,6 +1,7 @@
 //! A server that does what a test tells it.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 use mcpd_client::{ConnectOptions, Connection};
 use mcpd_proto::session::{Server, ServerEvent, ServerSettings, Welcome};
@@ -11,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 
 /// What came from the client; HELLO and heartbeats are dealt with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Got {
+pub(crate) enum Got {
     Request(Ask),
     Cancel(u16),
     Error(ErrorCode, String),
@@ -19,40 +20,40 @@ pub enum Got {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
-    pub seq: u16,
-    pub priority: u8,
-    pub qos: Qos,
-    pub dup: bool,
-    pub topic: String,
-    pub body: Vec<u8>,
-    pub meta: Vec<u8>,
+pub(crate) struct Ask {
+    pub(crate) seq: u16,
+    pub(crate) priority: u8,
+    pub(crate) qos: Qos,
+    pub(crate) dup: bool,
+    pub(crate) topic: String,
+    pub(crate) body: Vec<u8>,
+    pub(crate) meta: Vec<u8>,
 }
 
 impl Ask {
-    pub fn meta(&self) -> Meta<'_> {
+    pub(crate) fn meta(&self) -> Meta<'_> {
         Meta::parse(&self.meta).unwrap()
     }
 }
 
-pub struct Peer<S> {
-    pub stream: S,
-    pub session: Server,
+pub(crate) struct Peer<S> {
+    pub(crate) stream: S,
+    pub(crate) session: Server,
     deframer: Deframer,
     got: VecDeque<Got>,
     /// The client's HELLO.
-    pub hello: Option<Vec<u8>>,
+    pub(crate) hello: Option<Vec<u8>>,
     /// Heartbeats that asked for an answer, and answers.
-    pub beats: usize,
-    pub answers_beats: bool,
+    pub(crate) beats: usize,
+    pub(crate) answers_beats: bool,
 }
 
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
 /// A client and a server joined by a pipe that holds `size` bytes each way.
-pub async fn pair_with(
+pub(crate) async fn pair_with(
     size: usize,
     options: ConnectOptions,
     settings: ServerSettings,
@@ -63,12 +64,12 @@ pub async fn pair_with(
     (connection.unwrap(), peer)
 }
 
-pub async fn pair() -> (Connection, Peer<DuplexStream>) {
+pub(crate) async fn pair() -> (Connection, Peer<DuplexStream>) {
     pair_with(64 * 1024, ConnectOptions::new(), ServerSettings::default()).await
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
-    pub fn new(stream: S, settings: ServerSettings) -> Peer<S> {
+    pub(crate) fn new(stream: S, settings: ServerSettings) -> Peer<S> {
         Peer {
             stream,
             session: Server::new(settings.into(), now()),
@@ -81,13 +82,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// Waits for the client's HELLO and accepts it.
-    pub async fn welcome(&mut self) {
+    pub(crate) async fn welcome(&mut self) {
         while self.hello.is_none() {
             assert!(self.read().await, "the client went away before its HELLO");
         }
     }
 
-    pub async fn next(&mut self) -> Got {
+    pub(crate) async fn next(&mut self) -> Got {
         loop {
             if let Some(got) = self.got.pop_front() {
                 return got;
@@ -98,14 +99,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
-    pub async fn request(&mut self) -> Ask {
+    pub(crate) async fn request(&mut self) -> Ask {
         match self.next().await {
             Got::Request(ask) => ask,
             other => panic!("{other:?} instead of a request"),
         }
     }
 
-    pub async fn requests(&mut self, count: usize) -> Vec<Ask> {
+    pub(crate) async fn requests(&mut self, count: usize) -> Vec<Ask> {
         let mut asks = Vec::new();
         while asks.len() < count {
             asks.push(self.request().await);
@@ -114,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// Nothing comes, however long one waits; for paused time.
-    pub async fn expect_silence(&mut self) {
+    pub(crate) async fn expect_silence(&mut self) {
         let waited = tokio::time::timeout(Duration::from_secs(5), self.next()).await;
         assert!(waited.is_err(), "{waited:?} instead of silence");
     }
@@ -167,15 +168,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// Sends bytes as they are. A client that is gone does not mind.
-    pub async fn raw(&mut self, bytes: &[u8]) {
+    pub(crate) async fn raw(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).await;
     }
 
-    pub async fn respond(&mut self, ask: &Ask, body: &[u8]) {
+    pub(crate) async fn respond(&mut self, ask: &Ask, body: &[u8]) {
         self.respond_with(ask, body, &MetaBuf::new()).await;
     }
 
-    pub async fn respond_with(&mut self, ask: &Ask, body: &[u8], meta: &MetaBuf) {
+    pub(crate) async fn respond_with(&mut self, ask: &Ask, body: &[u8], meta: &MetaBuf) {
         self.session.finish(ask.seq);
         let (seq, priority, meta) = (ask.seq, ask.priority, meta.view());
         let mut out = Vec::new();
@@ -189,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.raw(&out).await;
     }
 
-    pub async fn ack(&mut self, ask: &Ask, qos: Qos) {
+    pub(crate) async fn ack(&mut self, ask: &Ask, qos: Qos) {
         let mut out = Vec::new();
         let (seq, priority, meta) = (ask.seq, ask.priority, Meta::EMPTY);
         Ack {
@@ -202,7 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.raw(&out).await;
     }
 
-    pub async fn fail(&mut self, seq: u16, code: ErrorCode, detail: &[u8], meta: &MetaBuf) {
+    pub(crate) async fn fail(&mut self, seq: u16, code: ErrorCode, detail: &[u8], meta: &MetaBuf) {
         self.session.finish(seq);
         let mut out = Vec::new();
         let (priority, meta) = (0, meta.view());
@@ -218,11 +219,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// Ends the connection with a code; the stream stays open until the peer is dropped.
-    pub async fn end(&mut self, code: ErrorCode, text: &str) {
+    pub(crate) async fn end(&mut self, code: ErrorCode, text: &str) {
         self.fail(0, code, text.as_bytes(), &MetaBuf::new()).await;
     }
 
-    pub async fn beat(&mut self) {
+    pub(crate) async fn beat(&mut self) {
         let mut out = Vec::new();
         Heartbeat {
             seq: 9,
