@@ -356,3 +356,27 @@ async fn what_the_server_would_refuse_is_refused_here() {
     peer.respond(&ask, b"").await;
     call.await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_of_every_size_come_back_whole_over_a_socket() {
+    let address = support::echo::serve_echo().await.unwrap();
+    let connection = Connection::connect(&address, ConnectOptions::new())
+        .await
+        .unwrap();
+    let callers = (0..8u8).map(|caller| {
+        let connection = connection.clone();
+        tokio::spawn(async move {
+            for size in [0, 1, 4095, 4096, 4097, 70_000, 5, 600_000, 33_000] {
+                let body = vec![caller; size];
+                let request = connection.request("echo").priority(caller);
+                let answer = request.body(body.clone()).send().await.unwrap();
+                assert!(answer.body() == &body, "caller {caller}, {size} bytes");
+                assert_eq!(answer.priority(), caller);
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.unwrap();
+    }
+    connection.close().await;
+}

@@ -2,7 +2,7 @@
 // documentation and `examples/echo.rs` run against it; it is included there as it stands.
 
 /// Starts to serve on a free port of the loopback address, which it returns.
-async fn serve_echo() -> std::io::Result<String> {
+pub(crate) async fn serve_echo() -> std::io::Result<String> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
     tokio::spawn(async move {
@@ -13,7 +13,9 @@ async fn serve_echo() -> std::io::Result<String> {
     Ok(address)
 }
 
-async fn echo(mut stream: tokio::net::TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn echo(
+    mut stream: tokio::net::TcpStream,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     use mcpd_proto::session::{Server, ServerEvent, ServerSettings, Welcome};
     use std::time::Instant;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
+pub(crate) mod echo;
+
 use mcpd_client::{ConnectOptions, Connection};
 use mcpd_proto::session::{Server, ServerEvent, ServerSettings, Welcome};
 use mcpd_proto::{Ack, Deframer, ErrorCode, ErrorFrame, Heartbeat, Meta, MetaBuf, Qos, Response};
