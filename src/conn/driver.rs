@@ -135,7 +135,7 @@ impl<D: Dispatch> Driver<D> {
     /// Back-pressure: a connection whose work or answers take too much room is not read. Takes up
     /// again what was held back once there is room.
     fn may_read(&mut self) -> bool {
-        let room = self.core.has_room();
+        let room = self.core.has_room(self.core.outbound_len());
         if room == self.paused {
             self.now = Instant::now();
             self.paused = !room;
@@ -156,15 +156,16 @@ impl<D: Dispatch> Driver<D> {
         let table = self.core.shared.dispatch.table();
         let mut batch = Batch::new(self.now, input.len());
         let Driver { deframer, core, .. } = self;
+        let mut lanes = core.lanes.take().unwrap_or_else(buffers::take_lanes);
         let result = loop {
-            if !core.has_room() {
+            if !core.has_room(lanes.len()) {
                 deframer.hold(input);
                 break Ok(());
             }
             let rules = core.session.rules();
             match deframer.next(&mut input, &rules, batch.began()) {
                 Ok(Some(raw)) => {
-                    if let Err(ended) = core.frame(&raw, &table, &mut batch) {
+                    if let Err(ended) = core.frame(&raw, &mut lanes, &table, &mut batch) {
                         break Err(ended);
                     }
                 }
@@ -175,6 +176,7 @@ impl<D: Dispatch> Driver<D> {
                 }
             }
         };
+        core.lanes = Some(lanes);
         batch.finish(&core.shared.metrics);
         if let Err(ended) = result {
             self.end(ended);

@@ -68,14 +68,10 @@ impl<'a> Frame<'a> {
         let Some(kind) = header.kind else {
             return Ok(Frame::Ignored);
         };
-        let (meta, rest) = if header.flags.has(Flags::META) {
-            Meta::split(payload)?
-        } else {
-            (Meta::EMPTY, payload)
-        };
         if kind == Kind::Request {
-            return Request::from_parts(header, meta, rest).map(Frame::Request);
+            return Request::decode(header, payload).map(Frame::Request);
         }
+        let (meta, rest) = split_meta(header, payload)?;
         if let Some(tag) = meta.unknown_critical() {
             return Err(FrameError::MetaCritical(tag));
         }
@@ -153,6 +149,16 @@ impl<'a> Frame<'a> {
             Frame::Confirm(frame) => frame.encoded_len(),
             Frame::Ignored => 0,
         }
+    }
+}
+
+/// Splits a payload into its metadata, if there is any, and the rest.
+#[inline]
+fn split_meta<'a>(header: &Header, payload: &'a [u8]) -> Result<(Meta<'a>, &'a [u8]), FrameError> {
+    if header.flags.has(Flags::META) {
+        Meta::split(payload)
+    } else {
+        Ok((Meta::EMPTY, payload))
     }
 }
 

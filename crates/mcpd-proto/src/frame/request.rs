@@ -1,6 +1,6 @@
 //! REQUEST: `u16 topic_len`, topic, body.
 
-use super::meta_flag;
+use super::{meta_flag, split_meta};
 use crate::error::FrameError;
 use crate::header::{Flags, Header, Kind, Qos, put};
 use crate::limits::HEADER_LEN;
@@ -41,12 +41,13 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// Decodes the payload that belongs to the checked header of a REQUEST.
+    ///
+    /// # Errors
+    /// As [`super::Frame::decode`].
     #[inline]
-    pub(super) fn from_parts(
-        header: &Header,
-        meta: Meta<'a>,
-        rest: &'a [u8],
-    ) -> Result<Request<'a>, FrameError> {
+    pub(crate) fn decode(header: &Header, payload: &'a [u8]) -> Result<Request<'a>, FrameError> {
+        let (meta, rest) = split_meta(header, payload)?;
         let mut reader = Reader::new(rest, meta.encoded_len());
         let len = usize::from(reader.u16("topic length")?);
         let topic = reader.take("topic", len)?;

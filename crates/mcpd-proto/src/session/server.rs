@@ -171,10 +171,13 @@ impl Server {
         if self.state != State::Open {
             self.first_frame(raw)?;
         }
-        match Frame::decode(&raw.header, raw.payload, Side::Server)? {
-            Frame::Request(request) => self.request(request),
-            frame => self.other(frame, now, control),
+        // Requests are decoded apart: going through `Frame` costs a copy of all their fields, which
+        // was measured as a sixth of the time spent on one.
+        if raw.header.kind == Some(Kind::Request) {
+            return self.request(Request::decode(&raw.header, raw.payload)?);
         }
+        let frame = Frame::decode(&raw.header, raw.payload, Side::Server)?;
+        self.other(frame, now, control)
     }
 
     /// Checks the order of frames while the connection is not open yet.
