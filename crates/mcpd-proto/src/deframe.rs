@@ -33,7 +33,7 @@ impl Rules {
 pub struct RawFrame<'a> {
     /// The checked header.
     pub header: Header,
-    /// Everything after it, metadata included.
+    /// Everything after it, metadata included; empty if the type is unknown and ignored.
     pub payload: &'a [u8],
 }
 
@@ -59,7 +59,7 @@ pub struct Deframer {
     /// Bytes of frames that are not cut yet, from `pos` on.
     rest: Vec<u8>,
     pos: usize,
-    /// Bytes of an ignored frame that are still to come; they are dropped as they arrive.
+    /// Bytes of an ignored frame that are still to be dropped.
     skip: usize,
     /// Payload length of the incomplete frame, 0 while its header is incomplete too.
     expected: u32,
@@ -80,7 +80,8 @@ impl Deframer {
     }
 
     /// Cuts the next frame, advancing `input`; `None` when all of it was used up, what is left of a
-    /// frame having been stored. Frames of unknown types that may be ignored are skipped.
+    /// frame having been stored. A frame of an unknown type that may be ignored comes out as soon as
+    /// its header is there, so that it can be counted; its payload is dropped as it arrives.
     ///
     /// # Errors
     /// A header that breaks a rule, as soon as its bytes are there. The stream cannot be used on.
@@ -91,8 +92,10 @@ impl Deframer {
         rules: &Rules,
         now: Instant,
     ) -> Result<Option<RawFrame<'d>>, FrameError> {
-        if self.rest.is_empty() && self.skip == 0 {
-            // The common case: a whole frame in the input.
+        if self.pos == self.rest.len() && self.skip == 0 {
+            // The common case: a whole frame in the input. Room that an earlier rest took is kept.
+            self.rest.clear();
+            self.pos = 0;
             if let Some(head) = input.first_chunk::<HEADER_LEN>() {
                 let header = Header::parse(head, rules.side, rules.max_payload)?;
                 if header.kind.is_some()
@@ -117,40 +120,47 @@ impl Deframer {
         rules: &Rules,
         now: Instant,
     ) -> Result<Option<RawFrame<'d>>, FrameError> {
-        loop {
+        if self.skip > 0 {
             self.drop_skipped(input);
-            if self.skip > 0 || !self.fill(HEADER_LEN, input) {
-                return self.incomplete(now);
-            }
-            let Some(head) = self.rest[self.pos..].first_chunk::<HEADER_LEN>() else {
-                return self.incomplete(now);
-            };
-            let header = Header::parse(head, rules.side, rules.max_payload)?;
-            self.expected = header.payload_len;
-            if header.kind.is_none() {
-                self.pos += HEADER_LEN;
-                self.skip = header.payload_len as usize;
-                self.since = self.since.filter(|_| self.skip > 0);
-                continue;
-            }
-            if !self.fill(header.frame_len(), input) {
-                return self.incomplete(now);
-            }
-            let start = self.pos + HEADER_LEN;
-            self.pos += header.frame_len();
-            (self.since, self.expected) = (None, 0);
+        }
+        if self.skip > 0 || !self.fill(HEADER_LEN, input) {
+            return self.incomplete(now);
+        }
+        let Some(head) = self.rest[self.pos..].first_chunk::<HEADER_LEN>() else {
+            return self.incomplete(now);
+        };
+        let header = Header::parse(head, rules.side, rules.max_payload)?;
+        self.expected = header.payload_len;
+        if header.kind.is_none() {
+            self.pos += HEADER_LEN;
+            self.skip = header.payload_len as usize;
+            // Its time runs for as long as its payload does.
+            self.since.get_or_insert(now);
+            self.drop_skipped(input);
             return Ok(Some(RawFrame {
                 header,
-                payload: &self.rest[start..self.pos],
+                payload: &[],
             }));
         }
+        if !self.fill(header.frame_len(), input) {
+            return self.incomplete(now);
+        }
+        let start = self.pos + HEADER_LEN;
+        self.pos += header.frame_len();
+        (self.since, self.expected) = (None, 0);
+        return Ok(Some(RawFrame {
+            header,
+            payload: &self.rest[start..self.pos],
+        }));
     }
 
     /// Stores input that is not to be cut yet, because its frames have nowhere to go. They come out
     /// of [`Deframer::next`] later, before any new input.
     pub fn hold(&mut self, input: &[u8]) {
-        self.compact();
-        self.rest.extend_from_slice(input);
+        if !input.is_empty() {
+            self.compact();
+            self.rest.extend_from_slice(input);
+        }
         self.since = None;
     }
 
@@ -196,7 +206,7 @@ impl Deframer {
         }
     }
 
-    /// Drops bytes of an ignored frame, first from what is stored.
+    /// Drops bytes of an ignored frame, first from what is stored; it ends with the last of them.
     fn drop_skipped(&mut self, input: &mut &[u8]) {
         let stored = self.skip.min(self.rest.len() - self.pos);
         self.pos += stored;
@@ -204,6 +214,9 @@ impl Deframer {
         let fresh = self.skip.min(input.len());
         *input = &input[fresh..];
         self.skip -= fresh;
+        if self.skip == 0 {
+            (self.since, self.expected) = (None, 0);
+        }
     }
 
     /// Makes `need` bytes available in `rest`, as far as the input goes; takes no more than that, so
@@ -245,7 +258,7 @@ mod tests {
             rest = after;
             while let Some(frame) = deframer.next(&mut input, &RULES, now)? {
                 Frame::decode(&frame.header, frame.payload, Side::Server)?;
-                seqs.push(frame.header.seq);
+                seqs.extend(frame.header.kind.map(|_| frame.header.seq));
             }
             assert!(input.is_empty());
             deframer.release();
@@ -300,9 +313,46 @@ mod tests {
         let mut more = &wire[..];
         let mut seqs = Vec::new();
         while let Some(frame) = deframer.next(&mut more, &RULES, now).unwrap() {
-            seqs.push(frame.header.seq);
+            seqs.extend(frame.header.kind.map(|_| frame.header.seq));
         }
         assert_eq!(seqs, [2, 3, 1, 2, 3]);
+    }
+
+    #[test]
+    fn frames_behind_a_cut_one_are_borrowed_again() {
+        let (wire, now) = (stream(), Instant::now());
+        let mut deframer = Deframer::new();
+        let (mut head, mut input) = wire.split_at(20);
+        assert!(deframer.next(&mut head, &RULES, now).unwrap().is_none());
+        let stored = deframer.next(&mut input, &RULES, now).unwrap();
+        assert_eq!(stored.map(|frame| frame.header.seq), Some(1));
+        let ignored = deframer.next(&mut input, &RULES, now).unwrap().unwrap();
+        assert_eq!((ignored.header.kind, ignored.payload), (None, &[][..]));
+        let beat = deframer.next(&mut input, &RULES, now).unwrap().unwrap();
+        assert!(wire.as_ptr_range().contains(&beat.payload.as_ptr()));
+    }
+
+    #[test]
+    fn the_time_of_an_ignored_frame_is_not_charged_to_the_next() {
+        let (mut deframer, start) = (Deframer::new(), Instant::now());
+        let later = start + Duration::from_secs(20);
+        // An ignored frame of 32 KiB, of which one byte is missing.
+        let mut wire = b"\x01\x33\0\0\0\0\x80\0\0\x10".to_vec();
+        wire.resize(HEADER_LEN + 0x8000 - 1, 0);
+        let mut input = &wire[..];
+        let ignored = deframer.next(&mut input, &RULES, start).unwrap().unwrap();
+        assert_eq!(ignored.header.kind, None);
+        assert_eq!(
+            deframer.deadline(&RULES),
+            Some(start + Duration::from_secs(30 + 2))
+        );
+        // Its last byte comes with the first of a frame whose time starts only now.
+        let next = deframer.next(&mut &b"x\x01"[..], &RULES, later);
+        assert!(next.unwrap().is_none());
+        assert_eq!(
+            deframer.deadline(&RULES),
+            Some(later + Duration::from_secs(30))
+        );
     }
 
     #[test]

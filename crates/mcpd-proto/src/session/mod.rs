@@ -18,10 +18,12 @@ mod client;
 mod in_flight;
 mod link;
 mod server;
+mod settings;
 
-pub use client::{Client, ClientEvent, ClientSettings, Fate, SendError};
+pub use client::{Client, ClientEvent, Fate, SendError};
 pub use link::{HeartbeatSettings, LinkReport};
-pub use server::{Admitted, Server, ServerEvent, ServerSettings, Welcome};
+pub use server::{Admitted, Server, ServerEvent};
+pub use settings::{ClientSettings, ServerSettings, Welcome};
 
 use crate::code::ErrorCode;
 use crate::error::FrameError;
@@ -51,3 +53,6 @@ impl From<FrameError> for Ended {
         Ended::new(error.code(), error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,54 +3,17 @@
 use super::Ended;
 use super::budget::Budget;
 use super::in_flight::InFlight;
-use super::link::{HeartbeatSettings, Link, LinkReport};
+use super::link::{Link, LinkReport};
+use super::settings::{ServerSettings, Welcome};
 use crate::code::ErrorCode;
 use crate::deframe::{RawFrame, Rules};
-use crate::frame::{Frame, GoAway, GoAwayReason, Heartbeat, Hello, Request};
+use crate::frame::{Frame, GoAway, GoAwayReason, Hello, Request};
 use crate::header::{Kind, Side};
-use crate::limits::{
-    CLIENT_MAX_PAYLOAD, FRAME_TIMEOUT, MAX_DEMANDED_HELLO_LEN, SERVER_MAX_PAYLOAD,
-};
+use crate::limits::{CLIENT_MAX_PAYLOAD, MAX_DEMANDED_HELLO_LEN};
 use crate::meta::MetaBuf;
 use crate::topic::Topic;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What a server tells its clients and holds them to. Shared by all connections.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerSettings {
-    /// SERVER_ID, ≤ 128 bytes.
-    pub server_id: String,
-    /// INCARNATION of the memory of message ids.
-    pub incarnation: [u8; 16],
-    /// Largest payload taken, in bytes; at least 1 MiB, as clients may count on that unannounced.
-    pub max_payload: u32,
-    /// Unanswered requests a connection may have; at least 256, as for `max_payload`.
-    pub max_in_flight: u16,
-    /// Our heartbeats.
-    pub heartbeat: HeartbeatSettings,
-    /// HEARTBEAT, CANCEL, CONFIRM, ERROR and ignored frames a client may send in a second.
-    pub control_per_second: u32,
-    /// Time for one frame, to which a second is added for each 16 KiB.
-    pub frame_timeout: Duration,
-    /// Set where credentials are demanded: time from accept to a complete HELLO.
-    pub demand_hello: Option<Duration>,
-}
-
-impl Default for ServerSettings {
-    fn default() -> ServerSettings {
-        ServerSettings {
-            server_id: "mcpd".to_owned(),
-            incarnation: [0; 16],
-            max_payload: SERVER_MAX_PAYLOAD,
-            max_in_flight: 1024,
-            heartbeat: HeartbeatSettings::default(),
-            control_per_second: 2000,
-            frame_timeout: FRAME_TIMEOUT,
-            demand_hello: None,
-        }
-    }
-}
 
 /// A request that passed everything a connection can judge by itself.
 #[derive(Debug, Clone, Copy)]
@@ -81,13 +44,6 @@ pub enum ServerEvent<'a> {
     Link(LinkReport),
     /// The peer reports a connection error; it is to be logged, not answered.
     PeerError(ErrorCode, &'a str),
-}
-
-/// The parts of a HELLO answer that a driver decides.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Welcome {
-    /// DEDUP_WINDOW_S, where there is a memory of message ids.
-    pub dedup_window_s: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,8 +125,10 @@ impl Server {
         control: &mut Vec<u8>,
     ) -> Result<ServerEvent<'a>, Ended> {
         if self.state != State::Open {
-            self.first_frame(raw)?;
+            self.first_frame(raw, now)?;
         }
+        // The request may be faster than the timer.
+        self.refusing |= self.refuse_at.is_some_and(|at| now >= at);
         match Frame::decode(&raw.header, raw.payload, Side::Server)? {
             Frame::Request(request) => self.request(request),
             frame => self.other(frame, now, control),
@@ -178,8 +136,12 @@ impl Server {
     }
 
     /// Checks the order of frames while the connection is not open yet.
-    fn first_frame(&mut self, raw: &RawFrame<'_>) -> Result<(), Ended> {
+    fn first_frame(&mut self, raw: &RawFrame<'_>, now: Instant) -> Result<(), Ended> {
         let is_hello = raw.header.kind == Some(Kind::Hello);
+        if self.state == State::Opening {
+            // The frame may be faster than the timer.
+            self.check_hello_time(now)?;
+        }
         match self.state {
             State::Opening if self.hello_by.is_some() && !is_hello => {
                 let text = "the first frame must be a HELLO with credentials";
@@ -204,28 +166,22 @@ impl Server {
             let text = format!("seq_id {} is still unanswered", request.seq);
             return Err(Ended::new(ErrorCode::PROTOCOL_ERROR, text));
         }
+        let refuse = |code, text| Ok(ServerEvent::Refused(request, code, text));
         let topic = match Topic::parse(request.topic) {
             Ok(topic) => topic,
-            Err(error) => {
-                let text = error.to_string();
-                return Ok(ServerEvent::Refused(
-                    request,
-                    ErrorCode::INVALID_REQUEST,
-                    text,
-                ));
-            }
+            Err(error) => return refuse(ErrorCode::INVALID_REQUEST, error.to_string()),
         };
+        if topic.is_reserved() {
+            let text = "a first level that starts with `$` is reserved";
+            return refuse(ErrorCode::INVALID_REQUEST, text.to_owned());
+        }
         if let Some(tag) = request.meta.unknown_critical() {
             let text = format!("critical metadata tag 0x{tag:02x} is not understood");
-            return Ok(ServerEvent::Refused(request, ErrorCode::UNSUPPORTED, text));
+            return refuse(ErrorCode::UNSUPPORTED, text);
         }
         if self.in_flight.len() >= usize::from(self.settings.max_in_flight) {
             let text = format!("{} requests are unanswered", self.settings.max_in_flight);
-            return Ok(ServerEvent::Refused(
-                request,
-                ErrorCode::TOO_MANY_IN_FLIGHT,
-                text,
-            ));
+            return refuse(ErrorCode::TOO_MANY_IN_FLIGHT, text);
         }
         Ok(ServerEvent::Request(Admitted { request, topic }))
     }
@@ -247,7 +203,10 @@ impl Server {
             return Err(Ended::new(ErrorCode::CALM_DOWN, text));
         }
         Ok(match frame {
-            Frame::Heartbeat(beat) => self.heartbeat(beat, now, control),
+            Frame::Heartbeat(beat) => self
+                .link
+                .heartbeat(&beat, now, control)
+                .map_or(ServerEvent::None, ServerEvent::Link),
             Frame::Cancel(cancel) if self.in_flight.contains(cancel.seq) => {
                 ServerEvent::Cancel(cancel.seq)
             }
@@ -277,30 +236,13 @@ impl Server {
         Ok(ServerEvent::Hello(hello))
     }
 
-    fn heartbeat(
-        &mut self,
-        beat: Heartbeat<'_>,
-        now: Instant,
-        control: &mut Vec<u8>,
-    ) -> ServerEvent<'static> {
-        if beat.reply {
-            return self
-                .link
-                .answered(now, beat.seq)
-                .map_or(ServerEvent::None, ServerEvent::Link);
+    fn check_hello_time(&self, now: Instant) -> Result<(), Ended> {
+        match self.hello_by {
+            Some(by) if now >= by => {
+                Err(Ended::new(ErrorCode::UNAUTHENTICATED, "no HELLO in time"))
+            }
+            _ => Ok(()),
         }
-        if let Some(interval) = beat.meta.heartbeat() {
-            self.link.peer_announces(interval);
-        }
-        let meta = crate::Meta::EMPTY;
-        Heartbeat {
-            seq: beat.seq,
-            reply: true,
-            data: beat.data,
-            meta,
-        }
-        .encode(control);
-        ServerEvent::None
     }
 
     /// Accepts the HELLO that waits for a decision and appends the answer; nothing if none waits.
@@ -430,11 +372,9 @@ impl Server {
         now: Instant,
         control: &mut Vec<u8>,
     ) -> Result<Option<LinkReport>, Ended> {
-        if self.refuse_at.is_some_and(|at| now >= at) {
-            self.refusing = true;
-        }
-        if self.hello_by.is_some_and(|by| now >= by) && !self.is_deciding() {
-            return Err(Ended::new(ErrorCode::UNAUTHENTICATED, "no HELLO in time"));
+        self.refusing |= self.refuse_at.is_some_and(|at| now >= at);
+        if !self.is_deciding() {
+            self.check_hello_time(now)?;
         }
         self.link.on_deadline(now, control)
     }
