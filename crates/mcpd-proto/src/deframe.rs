@@ -148,10 +148,10 @@ impl Deframer {
         let start = self.pos + HEADER_LEN;
         self.pos += header.frame_len();
         (self.since, self.expected) = (None, 0);
-        return Ok(Some(RawFrame {
+        Ok(Some(RawFrame {
             header,
             payload: &self.rest[start..self.pos],
-        }));
+        }))
     }
 
     /// Stores input that is not to be cut yet, because its frames have nowhere to go. They come out
