@@ -8,7 +8,7 @@ mod fixture;
 
 use fixture::{Case, Fixture, ValidCase};
 use mcpd_proto::session::{Ended, Server, ServerEvent, ServerSettings};
-use mcpd_proto::{Deframer, ErrorCode, Frame, Header, Request, Side};
+use mcpd_proto::{Deframer, ErrorCode, Frame, Header, Request};
 use std::sync::Arc;
 use std::time::Instant;
 
