@@ -61,7 +61,7 @@ struct Wire {
     open: BTreeSet<u16>,
     /// Requests sent and not answered, by the client's account.
     asked: BTreeMap<u16, u32>,
-    /// Whether bytes of nobody's making were on the way to the client.
+    /// Whether bytes that neither end made are on the way, a request to be answered perhaps.
     forged: bool,
 }
 
@@ -159,7 +159,10 @@ impl Wire {
             Op::PauseServer(false) => self.server.resume_reading(self.now),
             Op::PauseClient(true) => self.client.pause_reading(self.now),
             Op::PauseClient(false) => self.client.resume_reading(self.now),
-            Op::RawToServer(bytes) => self.to_server.extend(bytes),
+            Op::RawToServer(bytes) => {
+                self.forged = true;
+                self.to_server.extend(bytes);
+            }
             Op::RawToClient(bytes) => {
                 self.forged = true;
                 self.to_client.extend(bytes);

@@ -85,7 +85,7 @@ impl Deframer {
     ///
     /// # Errors
     /// A header that breaks a rule, as soon as its bytes are there. The stream cannot be used on.
-    #[inline]
+    #[inline(always)]
     pub fn next<'d, 'i: 'd>(
         &'d mut self,
         input: &mut &'i [u8],
@@ -114,6 +114,7 @@ impl Deframer {
         self.next_stored(input, rules, now)
     }
 
+    #[inline(never)]
     fn next_stored<'d>(
         &'d mut self,
         input: &mut &[u8],

@@ -117,7 +117,7 @@ impl Server {
     ///
     /// # Errors
     /// The connection must end: send the code with `seq_id` 0, flush, close.
-    #[inline]
+    #[inline(always)]
     pub fn receive<'a>(
         &mut self,
         raw: &RawFrame<'a>,
@@ -125,19 +125,19 @@ impl Server {
         control: &mut Vec<u8>,
     ) -> Result<ServerEvent<'a>, Ended> {
         if self.state != State::Open {
-            self.first_frame(raw, now)?;
+            self.first_frame(raw.header.kind, now)?;
         }
         // The request may be faster than the timer.
         self.refusing |= self.refuse_at.is_some_and(|at| now >= at);
-        match Frame::decode(&raw.header, raw.payload, Side::Server)? {
-            Frame::Request(request) => self.request(request),
-            frame => self.other(frame, now, control),
+        if raw.header.kind == Some(Kind::Request) {
+            return self.request(Request::decode(&raw.header, raw.payload)?);
         }
+        self.other(*raw, now, control)
     }
 
     /// Checks the order of frames while the connection is not open yet.
-    fn first_frame(&mut self, raw: &RawFrame<'_>, now: Instant) -> Result<(), Ended> {
-        let is_hello = raw.header.kind == Some(Kind::Hello);
+    fn first_frame(&mut self, kind: Option<Kind>, now: Instant) -> Result<(), Ended> {
+        let is_hello = kind == Some(Kind::Hello);
         if self.state == State::Opening {
             // The frame may be faster than the timer.
             self.check_hello_time(now)?;
@@ -159,39 +159,56 @@ impl Server {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn request<'a>(&mut self, request: Request<'a>) -> Result<ServerEvent<'a>, Ended> {
         self.link.used();
+        match Topic::parse(request.topic) {
+            Ok(topic)
+                if !topic.is_reserved()
+                    && request.meta.unknown_critical().is_none()
+                    && self.in_flight.len() < usize::from(self.settings.max_in_flight)
+                    && !self.in_flight.contains(request.seq) =>
+            {
+                Ok(ServerEvent::Request(Admitted { request, topic }))
+            }
+            _ => self.refuse(request),
+        }
+    }
+
+    /// Says what is wrong with a request, the first thing in the protocol's order.
+    #[cold]
+    #[inline(never)]
+    fn refuse<'a>(&self, request: Request<'a>) -> Result<ServerEvent<'a>, Ended> {
         if self.in_flight.contains(request.seq) {
             let text = format!("seq_id {} is still unanswered", request.seq);
             return Err(Ended::new(ErrorCode::PROTOCOL_ERROR, text));
         }
-        let refuse = |code, text| Ok(ServerEvent::Refused(request, code, text));
-        let topic = match Topic::parse(request.topic) {
-            Ok(topic) => topic,
-            Err(error) => return refuse(ErrorCode::INVALID_REQUEST, error.to_string()),
+        let (code, text) = match (Topic::parse(request.topic), request.meta.unknown_critical()) {
+            (Err(error), _) => (ErrorCode::INVALID_REQUEST, error.to_string()),
+            (Ok(topic), _) if topic.is_reserved() => (
+                ErrorCode::INVALID_REQUEST,
+                "a first level that starts with `$` is reserved".to_owned(),
+            ),
+            (_, Some(tag)) => (
+                ErrorCode::UNSUPPORTED,
+                format!("critical metadata tag 0x{tag:02x} is not understood"),
+            ),
+            _ => (
+                ErrorCode::TOO_MANY_IN_FLIGHT,
+                format!("{} requests are unanswered", self.settings.max_in_flight),
+            ),
         };
-        if topic.is_reserved() {
-            let text = "a first level that starts with `$` is reserved";
-            return refuse(ErrorCode::INVALID_REQUEST, text.to_owned());
-        }
-        if let Some(tag) = request.meta.unknown_critical() {
-            let text = format!("critical metadata tag 0x{tag:02x} is not understood");
-            return refuse(ErrorCode::UNSUPPORTED, text);
-        }
-        if self.in_flight.len() >= usize::from(self.settings.max_in_flight) {
-            let text = format!("{} requests are unanswered", self.settings.max_in_flight);
-            return refuse(ErrorCode::TOO_MANY_IN_FLIGHT, text);
-        }
-        Ok(ServerEvent::Request(Admitted { request, topic }))
+        Ok(ServerEvent::Refused(request, code, text))
     }
 
+    #[inline(never)]
     fn other<'a>(
         &mut self,
-        frame: Frame<'a>,
+        raw: RawFrame<'a>,
         now: Instant,
         control: &mut Vec<u8>,
     ) -> Result<ServerEvent<'a>, Ended> {
+        let frame = Frame::decode(&raw.header, raw.payload, Side::Server)?;
         if let Frame::Hello(hello) = frame {
             return self.hello(hello);
         }

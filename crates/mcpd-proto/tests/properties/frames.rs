@@ -1,4 +1,4 @@
-//! Frames of every kind, with any metadata, in both directions and in any pieces.
+//! Frames of every kind, with any metadata, and what becomes of their bytes.
 
 use mcpd_proto::{
     Ack, Cancel, Class, Confirm, Deframer, ErrorCode, ErrorFrame, Frame, GoAway, Header, Heartbeat,
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use std::time::Instant;
 
-const MAX: u32 = 1 << 20;
+pub(crate) const MAX: u32 = 1 << 20;
 
 /// A block with a single tag.
 fn one<T>(set: fn(&mut MetaBuf, T) -> Result<(), MetaError>) -> impl Fn(T) -> MetaBuf {
@@ -85,7 +85,7 @@ fn single() -> impl Strategy<Value = MetaBuf> {
     prop_oneof![4 => numbers, 2 => ids, 3 => texts, 2 => lists]
 }
 
-fn meta() -> impl Strategy<Value = MetaBuf> {
+pub(crate) fn meta() -> impl Strategy<Value = MetaBuf> {
     vec(single(), 0..12).prop_map(|singles| {
         let mut meta = MetaBuf::new();
         for single in &singles {
@@ -98,7 +98,7 @@ fn meta() -> impl Strategy<Value = MetaBuf> {
 
 /// Everything a frame may be made of.
 #[derive(Debug, Clone)]
-struct Parts {
+pub(crate) struct Parts {
     kind: u8,
     seq: u16,
     priority: u8,
@@ -107,12 +107,12 @@ struct Parts {
     number: u16,
     code: ErrorCode,
     topic: Vec<u8>,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     text: String,
-    meta: MetaBuf,
+    pub(crate) meta: MetaBuf,
 }
 
-fn parts() -> impl Strategy<Value = Parts> {
+pub(crate) fn parts() -> impl Strategy<Value = Parts> {
     let code = prop_oneof![
         select(ErrorCode::ALL),
         any::<u16>().prop_map(ErrorCode::new)
@@ -144,7 +144,7 @@ fn parts() -> impl Strategy<Value = Parts> {
 
 impl Parts {
     /// The frame, and the side that it is sent to.
-    fn frame(&self) -> (Frame<'_>, Side) {
+    pub(crate) fn frame(&self) -> (Frame<'_>, Side) {
         let (seq, priority, qos) = (self.seq, self.priority, self.qos);
         let (body, meta) = (&self.body[..], self.meta.view());
         let reply = self.flag;
@@ -169,7 +169,7 @@ impl Parts {
                 };
                 (
                     Frame::Heartbeat(beat),
-                    if self.number % 2 == 0 {
+                    if self.number.is_multiple_of(2) {
                         Side::Server
                     } else {
                         Side::Client
@@ -199,7 +199,7 @@ impl Parts {
         }
     }
 
-    fn request<'a>(&'a self, meta: Meta<'a>) -> Request<'a> {
+    pub(crate) fn request<'a>(&'a self, meta: Meta<'a>) -> Request<'a> {
         Request {
             seq: self.seq,
             priority: self.priority,
@@ -211,7 +211,7 @@ impl Parts {
         }
     }
 
-    fn error<'a>(&'a self, meta: Meta<'a>) -> ErrorFrame<'a> {
+    pub(crate) fn error<'a>(&'a self, meta: Meta<'a>) -> ErrorFrame<'a> {
         let connection = self.code.class() == Class::Connection;
         let body = self.code == ErrorCode::HANDLER_ERROR;
         ErrorFrame {
@@ -228,7 +228,7 @@ impl Parts {
     }
 }
 
-fn encoded(frame: Frame<'_>) -> Vec<u8> {
+pub(crate) fn encoded(frame: Frame<'_>) -> Vec<u8> {
     let mut wire = Vec::new();
     frame.encode(&mut wire);
     assert_eq!(wire.len(), frame.encoded_len());
@@ -236,7 +236,7 @@ fn encoded(frame: Frame<'_>) -> Vec<u8> {
 }
 
 /// What comes out of a stream that is read in pieces of these sizes, in turn.
-fn cut(stream: &[u8], sizes: &[usize], side: Side) -> Vec<(Header, Vec<u8>)> {
+pub(crate) fn cut(stream: &[u8], sizes: &[usize], side: Side) -> Vec<(Header, Vec<u8>)> {
     let (rules, now) = (Rules::new(side, MAX), Instant::now());
     let (mut deframer, mut frames) = (Deframer::new(), Vec::new());
     let mut rest = stream;
@@ -256,95 +256,4 @@ fn cut(stream: &[u8], sizes: &[usize], side: Side) -> Vec<(Header, Vec<u8>)> {
     }
     assert!(!deframer.has_rest());
     frames
-}
-
-proptest! {
-    #[test]
-    fn what_is_encoded_decodes_to_the_same(parts in parts()) {
-        let (frame, to) = parts.frame();
-        let wire = encoded(frame);
-        prop_assert_eq!(Frame::decode_one(&wire, to, MAX), Ok((frame, wire.len())));
-    }
-
-    #[test]
-    fn a_head_and_its_body_are_the_whole_frame(parts in parts()) {
-        let meta = parts.meta.view();
-        let (mut head, mut error) = (Vec::new(), Vec::new());
-        parts.request(meta).encode_head(&mut head);
-        head.extend_from_slice(&parts.body);
-        prop_assert_eq!(head, encoded(Frame::Request(parts.request(meta))));
-        let frame = parts.error(meta);
-        frame.encode_head(&mut error);
-        error.extend_from_slice(frame.detail);
-        prop_assert_eq!(error, encoded(Frame::Error(frame)));
-    }
-
-    #[test]
-    fn a_block_reads_the_same_from_the_wire_and_can_be_copied_tag_by_tag(meta in meta()) {
-        let parsed = Meta::parse(meta.view().as_bytes());
-        prop_assert_eq!(parsed, Ok(meta.view()));
-        let mut copy = MetaBuf::new();
-        for (tag, _) in meta.view().entries().filter(|(tag, _)| *tag != mcpd_proto::tag::HEADER) {
-            prop_assert_eq!(copy.copy(tag, meta.view()), Ok(()));
-        }
-        for (key, value) in meta.view().headers() {
-            prop_assert_eq!(copy.add_header(key, value), Ok(()));
-        }
-        prop_assert_eq!(copy, meta);
-    }
-
-    #[test]
-    fn any_cut_of_a_stream_gives_the_same_frames(
-        all in vec(parts(), 1..8),
-        sizes in vec(1usize..3000, 0..8),
-        client in any::<bool>(),
-    ) {
-        let side = if client { Side::Client } else { Side::Server };
-        let frames: Vec<Frame<'_>> = all
-            .iter()
-            .map(Parts::frame)
-            .filter(|(_, to)| *to == side)
-            .map(|(frame, _)| frame)
-            .collect();
-        let stream: Vec<u8> = frames.iter().copied().flat_map(encoded).collect();
-        let seen = cut(&stream, &sizes, side);
-        prop_assert_eq!(seen.len(), frames.len());
-        for ((header, payload), frame) in seen.iter().zip(frames) {
-            prop_assert_eq!(Frame::decode(header, payload, side), Ok(frame));
-        }
-    }
-
-    #[test]
-    fn changing_any_byte_never_panics_and_what_still_decodes_encodes(
-        parts in parts(),
-        at in any::<prop::sample::Index>(),
-        byte in any::<u8>(),
-    ) {
-        let (frame, to) = parts.frame();
-        let mut wire = encoded(frame);
-        let at = at.index(wire.len());
-        wire[at] = byte;
-        if let Ok((frame, _)) = Frame::decode_one(&wire, to, MAX)
-            && frame != Frame::Ignored
-        {
-            let again = encoded(frame);
-            prop_assert_eq!(Frame::decode_one(&again, to, MAX).map(|(frame, _)| frame), Ok(frame));
-        }
-    }
-}
-
-#[test]
-fn the_block_may_be_copied_with_its_limits_and_without_what_is_critical() {
-    let foreign = Meta::parse(b"\x85\0\x01x\x50\0\x01y").expect("well-formed");
-    let mut meta = MetaBuf::new();
-    assert_eq!(meta.copy(0x85, foreign), Err(MetaError::Value(0x85)));
-    assert_eq!(meta.copy(0x50, foreign), Ok(()));
-    let mut one = MetaBuf::new();
-    one.add_header("k", b"").expect("valid");
-    for _ in 0..64 {
-        assert_eq!(meta.copy(mcpd_proto::tag::HEADER, one.view()), Ok(()));
-    }
-    let full = meta.copy(mcpd_proto::tag::HEADER, one.view());
-    assert_eq!(full, Err(MetaError::TooManyHeaders));
-    assert_eq!(Meta::parse(meta.view().as_bytes()), Ok(meta.view()));
 }
