@@ -106,6 +106,26 @@ fn after_a_miss_it_falls_back_at_once_and_tells_so() {
 }
 
 #[test]
+fn a_step_whose_answer_is_late_is_not_taken() {
+    let mut wire = wire(300, 600);
+    // The client hangs before it can answer the first longer interval.
+    while announced(&wire).is_empty() {
+        wire.latency = secs(1);
+        wire.run(secs(1));
+    }
+    wire.hung = Some(Side::Client);
+    wire.run(secs(15));
+    assert_eq!(wire.server_saw.last().unwrap(), "Miss");
+    wire.hung = None;
+    wire.run(secs(3));
+    assert!(wire.server_saw.last().unwrap().starts_with("RoundTrip"));
+    assert_eq!(wire.server.intervals().0, secs(10));
+    // The client, which believes in the longer one by now, is told otherwise.
+    assert_eq!(announced(&wire), [20, 10]);
+    assert_eq!(wire.client.intervals().1, secs(10));
+}
+
+#[test]
 fn a_peer_that_announces_less_is_followed_down_to_what_is_configured() {
     let mut wire = wire(300, 600);
     wire.run(secs(2000));
