@@ -44,6 +44,8 @@ enum Op<'a> {
     PauseClient(bool),
     RawToServer(&'a [u8]),
     RawToClient(&'a [u8]),
+    /// A request of somebody's who chooses numbers as they please.
+    Forge(u16),
     Release,
 }
 
@@ -166,6 +168,17 @@ impl Wire {
             Op::RawToClient(bytes) => {
                 self.forged = true;
                 self.to_client.extend(bytes);
+            }
+            Op::Forge(seq) => {
+                self.forged = true;
+                let (seq, topic) = (seq % 8 + 1, &b"forged"[..]);
+                Request {
+                    seq,
+                    topic,
+                    ..Request::default()
+                }
+                .encode(&mut out);
+                self.to_server.extend(out);
             }
             Op::Release => {
                 self.server.release();

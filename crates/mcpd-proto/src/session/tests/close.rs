@@ -38,6 +38,15 @@ fn a_later_call_only_brings_the_time_forward() {
 }
 
 #[test]
+fn a_later_call_does_not_put_the_time_off() {
+    let mut wire = Wire::plain();
+    goaway(&mut wire, secs(20));
+    goaway(&mut wire, secs(60));
+    wire.run(secs(20));
+    assert!(wire.server.is_refusing());
+}
+
+#[test]
 fn a_request_that_is_faster_than_the_timer_meets_a_refusing_server() {
     let mut wire = Wire::plain();
     goaway(&mut wire, secs(5));
