@@ -15,14 +15,16 @@
 
 mod budget;
 mod client;
+mod event;
 mod in_flight;
 mod link;
 mod server;
 mod settings;
 
 pub use client::{Client, ClientEvent, Fate, SendError};
+pub use event::{Admitted, ServerEvent};
 pub use link::{HeartbeatSettings, LinkReport};
-pub use server::{Admitted, Server, ServerEvent};
+pub use server::Server;
 pub use settings::{ClientSettings, ServerSettings, Welcome};
 
 use crate::code::ErrorCode;

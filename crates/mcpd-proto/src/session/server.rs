@@ -2,6 +2,7 @@
 
 use super::Ended;
 use super::budget::Budget;
+use super::event::{Admitted, ServerEvent};
 use super::in_flight::InFlight;
 use super::link::{Link, LinkReport};
 use super::settings::{ServerSettings, Welcome};
@@ -14,37 +15,6 @@ use crate::meta::MetaBuf;
 use crate::topic::Topic;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// A request that passed everything a connection can judge by itself.
-#[derive(Debug, Clone, Copy)]
-pub struct Admitted<'a> {
-    /// The frame.
-    pub request: Request<'a>,
-    /// Its topic, valid.
-    pub topic: Topic<'a>,
-}
-
-/// What a frame asks the driver to do.
-#[derive(Debug)]
-pub enum ServerEvent<'a> {
-    /// Nothing: it was dealt with.
-    None,
-    /// Run this. Call [`Server::begin`] unless it was answered at once.
-    Request(Admitted<'a>),
-    /// Answer this with an ERROR; the connection goes on.
-    Refused(Request<'a>, ErrorCode, String),
-    /// Stop the work on this unanswered request, then answer CANCELLED.
-    Cancel(u16),
-    /// Decide on this HELLO, with [`Server::welcome`] or by ending the connection, before the next
-    /// frame is looked at.
-    Hello(Hello<'a>),
-    /// The outcome of this message id has arrived.
-    Confirm([u8; 16]),
-    /// A heartbeat taught something.
-    Link(LinkReport),
-    /// The peer reports a connection error; it is to be logged, not answered.
-    PeerError(ErrorCode, &'a str),
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {

@@ -59,6 +59,20 @@ fn both_ends_learn_what_the_other_takes() {
 }
 
 #[test]
+fn a_client_can_always_send_one_request_and_always_has_a_number_left() {
+    for (announced, used) in [(0, 1), (u16::MAX, u16::MAX - 1)] {
+        let settings = ServerSettings {
+            max_in_flight: announced,
+            ..ServerSettings::default()
+        };
+        let mut wire = Wire::new(settings, ClientSettings::default());
+        wire.hello();
+        wire.settle();
+        assert_eq!(wire.client.max_in_flight(), used);
+    }
+}
+
+#[test]
 fn a_second_greeting_or_one_behind_another_frame_ends_the_connection() {
     for first in [
         hello(Meta::EMPTY),
