@@ -1,6 +1,6 @@
 //! REQUEST: `u16 topic_len`, topic, body.
 
-use super::{meta_flag, split_meta};
+use super::meta_flag;
 use crate::error::FrameError;
 use crate::header::{Flags, Header, Kind, Qos, put};
 use crate::limits::HEADER_LEN;
@@ -41,13 +41,19 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Decodes the payload that belongs to the checked header of a REQUEST.
-    ///
-    /// # Errors
-    /// As [`super::Frame::decode`].
-    #[inline]
+    /// Decodes the payload of a checked header. An unknown critical tag is not an error here.
+    #[inline(always)]
     pub(crate) fn decode(header: &Header, payload: &'a [u8]) -> Result<Request<'a>, FrameError> {
-        let (meta, rest) = split_meta(header, payload)?;
+        let (meta, rest) = Meta::of(header, payload)?;
+        Request::from_parts(header, meta, rest)
+    }
+
+    #[inline(always)]
+    pub(super) fn from_parts(
+        header: &Header,
+        meta: Meta<'a>,
+        rest: &'a [u8],
+    ) -> Result<Request<'a>, FrameError> {
         let mut reader = Reader::new(rest, meta.encoded_len());
         let len = usize::from(reader.u16("topic length")?);
         let topic = reader.take("topic", len)?;
