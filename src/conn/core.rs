@@ -13,14 +13,30 @@ use crate::telemetry::{Batch, ConnMetrics};
 use mcpd_proto::session::{Admitted, Ended, LinkReport, Server, ServerEvent, Welcome};
 use mcpd_proto::{ErrorCode, GoAwayReason, Hello, RawFrame};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::time::Sleep;
 
 /// What all connections of a listener share.
 #[derive(Debug)]
 pub(super) struct Shared<D> {
     pub(super) dispatch: D,
     pub(super) metrics: Arc<ConnMetrics>,
+    /// Where timers tick and work that is answered later runs.
+    ///
+    /// Not on the threads of the connections: a loop that waits for sockets alone sleeps without a
+    /// timeout, which saves a tenth of the cost of a lone request, and a handler that blocks holds
+    /// up no connection.
+    pub(super) background: Handle,
+}
+
+impl<D> Shared<D> {
+    pub(super) fn sleep_until(&self, deadline: Instant) -> Pin<Box<Sleep>> {
+        let _on = self.background.enter();
+        Box::pin(tokio::time::sleep_until(deadline.into()))
+    }
 }
 
 /// One connection's state, apart from the socket, the deframer and the timer.
@@ -126,8 +142,7 @@ impl<D: Dispatch> Core<D> {
                 let reply = Reply::new(head, batch.began(), route.stats(), &self.shared.metrics);
                 let ordered = route.is_ordered().then(|| topic.as_str());
                 self.works.add(reply, request.encoded_len(), ordered);
-                self.works
-                    .run(head.seq, work, deadline, &self.member.mailbox);
+                self.run(head.seq, work, deadline);
                 self.session.begin(head.seq);
             }
             None => {
@@ -232,11 +247,17 @@ impl<D: Dispatch> Core<D> {
         match guarded(|| route.call(&call)) {
             Some(Outcome::Now(answer)) => Some((*seq, Some(answer.into_owned()))),
             Some(Outcome::Later(work)) => {
-                self.works.run(*seq, work, deadline, &self.member.mailbox);
+                self.run(*seq, work, deadline);
                 None
             }
             None => Some((*seq, None)),
         }
+    }
+
+    fn run(&mut self, seq: u16, work: Work, deadline: Instant) {
+        let mailbox = &self.member.mailbox;
+        self.works
+            .run(seq, work, deadline, mailbox, &self.shared.background);
     }
 
     fn order(&mut self, order: Order, now: Instant) {

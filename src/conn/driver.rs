@@ -14,10 +14,13 @@ use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+
+/// When a connection looks again that has nothing to wait for.
+const NEVER: Duration = Duration::from_secs(3600);
 
 /// Where a connection is on its way out.
 #[derive(Debug)]
@@ -49,7 +52,8 @@ pub(super) struct Driver<D: Dispatch> {
     max_age_at: Option<Instant>,
     /// Since when the socket has not taken a byte although some wait.
     blocked_since: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// Wakes the task at the given time, or before anything is due.
+    timer: Option<(Pin<Box<Sleep>>, Instant)>,
     input_closed: bool,
     paused: bool,
     registered: bool,
@@ -82,6 +86,7 @@ impl<D: Dispatch> Driver<D> {
             self.core.member.mailbox.register(cx);
             self.registered = true;
         }
+        let mut progress = false;
         loop {
             let mail = self.core.mail(self.now);
             let read = match self.read(cx) {
@@ -96,9 +101,10 @@ impl<D: Dispatch> Driver<D> {
             if let Some(reason) = self.advance_phase() {
                 return Poll::Ready(reason);
             }
-            if !mail && !read && self.on_timer(cx).is_pending() {
+            if !mail && !read && self.on_timer(cx, progress).is_pending() {
                 break;
             }
+            progress = true;
         }
         self.core.release();
         self.deframer.release();
@@ -336,27 +342,31 @@ impl<D: Dispatch> Driver<D> {
 
     /// Sets the timer; ready when something was due and done. A timer that is too early is left
     /// alone: looking again then is cheaper than moving it with every frame.
-    fn on_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn on_timer(&mut self, cx: &mut Context<'_>, progress: bool) -> Poll<()> {
         let Some(deadline) = self.deadline() else {
             return Poll::Pending;
         };
-        let deadline = tokio::time::Instant::from_std(deadline);
         match &mut self.timer {
-            Some(timer) if timer.deadline() > deadline => timer.as_mut().reset(deadline),
+            Some((timer, at)) if *at > deadline => {
+                timer.as_mut().reset(deadline.into());
+                *at = deadline;
+            }
+            // Something else woke this task, and the time that the timer would tell has not come:
+            // if it fires from now on, it wakes the task again.
+            Some((_, at)) if progress && self.now < *at => return Poll::Pending,
             Some(_) => {}
-            None => self.timer = Some(Box::pin(tokio::time::sleep_until(deadline))),
+            None => self.timer = Some((self.core.shared.sleep_until(deadline), deadline)),
         }
-        let Some(timer) = &mut self.timer else {
+        let Some((timer, _)) = &mut self.timer else {
             return Poll::Pending;
         };
         ready!(timer.as_mut().poll(cx));
         self.now = Instant::now();
         self.on_deadline();
-        let next = self
-            .deadline()
-            .unwrap_or(self.now + std::time::Duration::from_secs(3600));
-        if let Some(timer) = &mut self.timer {
-            timer.as_mut().reset(tokio::time::Instant::from_std(next));
+        let next = self.deadline().unwrap_or(self.now + NEVER);
+        if let Some((timer, at)) = &mut self.timer {
+            timer.as_mut().reset(next.into());
+            *at = next;
         }
         Poll::Ready(())
     }
@@ -397,7 +407,7 @@ impl<D: Dispatch> Driver<D> {
         if self.max_age_at.take_if(|at| now >= *at).is_some() {
             let grace = self.core.settings.goaway_grace;
             self.core
-                .go_away(GoAwayReason::MaxAge, std::time::Duration::ZERO, now + grace);
+                .go_away(GoAwayReason::MaxAge, Duration::ZERO, now + grace);
         }
     }
 
