@@ -91,9 +91,12 @@ struct Options {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Floor { port } => floor::serve(port),
-        Command::Load { addr, connections, in_flight, seconds } => {
-            just_load(addr, connections, in_flight, seconds)
-        }
+        Command::Load {
+            addr,
+            connections,
+            in_flight,
+            seconds,
+        } => just_load(addr, connections, in_flight, seconds),
         Command::All(options) => sections::run(&options, &sections::ALL),
         Command::Echo(options) => sections::run(&options, &[sections::Section::Echo]),
         Command::Idle(options) => sections::run(&options, &[sections::Section::Idle]),
