@@ -126,7 +126,10 @@ impl Findings {
         self.add_routes(&found.source, &found.routes, &found.warnings);
         if let Some(document) = &found.document {
             self.describe(document);
-            self.warn_of_timeouts(document, config, &found.source);
+            // The embedded routes cannot be edited, and their handlers answer at once.
+            if config.routes.file.is_some() {
+                self.warn_of_timeouts(document, config, &found.source);
+            }
         }
         self.routes_source = Some(found.source);
         Ok(())

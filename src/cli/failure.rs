@@ -92,8 +92,8 @@ impl Failure {
         let (text, body) = self.words();
         complain(&format!("{name} ({class}, {lasting}): {text}"));
         match self.retry_after {
-            Some(wait) => complain(&format!("{}; wait at least {wait:?}", self.advice)),
-            None => complain(self.advice),
+            Some(wait) => complain(&format!("hint: {}; wait at least {wait:?}", self.advice)),
+            None => complain(&format!("hint: {}", self.advice)),
         }
         if let Some(body) = body {
             complain(body.trim_end());

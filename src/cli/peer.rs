@@ -72,6 +72,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Milliseconds, to the microsecond: what is finer is noise.
+pub(super) fn ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
 fn client_id(text: &str) -> Result<String, String> {
     MetaBuf::new()
         .set_client_id(text)

@@ -3,7 +3,7 @@
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, complain, settle};
-use super::peer::{self, Peer};
+use super::peer::{self, Peer, ms};
 use super::render;
 use clap::Args;
 use mcpd_client::{Connection, ServerInfo};
@@ -268,8 +268,9 @@ impl Tally {
 
     /// Least, average and most, in milliseconds.
     fn times(&self) -> Option<[f64; 3]> {
-        let avg = ms(self.total) / self.answered as f64;
-        (self.answered > 0).then(|| [ms(self.min), avg, ms(self.max)])
+        let answered = u32::try_from(self.answered).unwrap_or(u32::MAX);
+        let avg = self.total.checked_div(answered)?;
+        Some([self.min, avg, self.max].map(ms))
     }
 
     fn event<'a>(&self, exit: Exit, failure: Option<&'a Failure>) -> Event<'a> {
@@ -288,10 +289,6 @@ impl Tally {
             text: failure.map(|failure| failure.text.as_str()),
         }
     }
-}
-
-fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

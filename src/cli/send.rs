@@ -8,8 +8,10 @@ use super::peer::{self, Peer};
 use super::render;
 use super::report::Report;
 use clap::Args;
-use mcpd_client::{Answer, Connection, ErrorClass, ErrorKind, MetaBuf, Qos, RequestBuilder};
+use mcpd_client::{Answer, Connection, Error, ErrorClass, MetaBuf, Qos, RequestBuilder};
+use mcpd_proto::session::SendError;
 use mcpd_proto::topic::Topic;
+use std::error::Error as StdError;
 use std::time::{Duration, Instant};
 
 /// How long the CANCEL after Ctrl-C may take to go out and be answered.
@@ -118,10 +120,11 @@ async fn exchange(args: &Send, body: Vec<u8>) -> Exchange {
 }
 
 /// Adds what a sender of something too large can do about it.
-fn explain(error: mcpd_client::Error) -> Failure {
+fn explain(error: Error) -> Failure {
     let mut failure = Failure::from(error);
-    let invalid = failure.error.as_ref().map(mcpd_client::Error::kind) == Some(ErrorKind::Invalid);
-    if invalid && failure.text.contains("limit") {
+    let source = failure.error.as_ref().and_then(StdError::source);
+    let cause = source.and_then(|source| source.downcast_ref());
+    if let Some(SendError::TooLarge { .. }) = cause {
         failure.text += "; send less, or raise limits.max_payload there";
     }
     failure
@@ -176,7 +179,7 @@ fn report<'a>(args: &'a Send, exchange: &'a Exchange, exit: Exit) -> Report<'a> 
     report.topic = &args.topic;
     report.server = args.peer.address();
     report.server_id = exchange.server_id.as_deref();
-    report.elapsed_ms = exchange.elapsed.map(|time| time.as_secs_f64() * 1e3);
+    report.elapsed_ms = exchange.elapsed.map(peer::ms);
     report
 }
 
