@@ -218,11 +218,9 @@ impl Pinging<'_> {
             End::Done | End::Interrupted => (None, Ok(())),
         };
         let exit = match &failure {
-            Some(Failure {
-                exit: exit @ (Exit::Usage | Exit::Internal | Exit::Protocol | Exit::Permanent),
-                ..
-            }) => *exit,
-            None if self.tally.answered > 0 => Exit::Ok,
+            // Whoever stopped reading has seen what it wanted.
+            None if self.tally.answered > 0 || written.is_err() => Exit::Ok,
+            Some(failure) if failure.exit != Exit::Transient => failure.exit,
             _ => Exit::Unreachable,
         };
         let written = written.and_then(|()| match self.args.json {
