@@ -277,7 +277,10 @@ impl Finding {
             key: Some(problem.key.clone()).filter(|key| !key.is_empty()),
             value: None,
             message: problem.message.clone(),
-            text: format!("{source}: {problem}"),
+            text: match problem.line == 0 && problem.message.contains(source) {
+                true => problem.to_string(),
+                false => format!("{source}: {problem}"),
+            },
         }
     }
 }

@@ -1,4 +1,5 @@
 //! The command line, as a person or a script meets it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../support/mod.rs"]
 mod support;

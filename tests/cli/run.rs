@@ -71,7 +71,7 @@ pub(crate) fn run_with(input: &[u8], args: &[&str]) -> Ran {
 }
 
 /// A command against a server.
-pub(crate) fn at<'a>(server: &Server, args: &[&'a str]) -> Vec<String> {
+pub(crate) fn at(server: &Server, args: &[&str]) -> Vec<String> {
     let to = ["--to".to_owned(), server.data.to_string()];
     args.iter().map(|arg| (*arg).to_owned()).chain(to).collect()
 }

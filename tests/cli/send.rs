@@ -86,6 +86,14 @@ fn json_tells_all_of_an_answer_under_keys_that_stay() {
         "topic",
     ];
     assert_eq!(keys, expected);
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md"));
+    let page = page.unwrap();
+    for key in keys {
+        assert!(
+            page.contains(&format!("`{key}`")),
+            "{key} is not documented"
+        );
+    }
     assert_eq!(answer["ok"], true);
     assert_eq!(answer["topic"], "json");
     assert_eq!(answer["class"], "executed");
