@@ -37,6 +37,8 @@ pub(super) async fn readyz(State(status): State<Status>, RawQuery(query): RawQue
     let mut text = String::new();
     if verbose {
         for Check { name, ok, detail } in checks {
+            // A check is a line; what a problem says further is indented below it.
+            let detail = detail.replace('\n', "\n    ");
             // Writing to a string cannot fail.
             let _ = writeln!(text, "[{}] {name}: {detail}", if ok { '+' } else { '-' });
         }

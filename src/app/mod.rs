@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 /// Loads the configuration again, as the command line did at the start; a text says what is wrong.
 pub type Reload = Box<dyn Fn() -> Result<Config, String>>;
@@ -37,11 +37,14 @@ pub fn serve(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Re
         .thread_name("work")
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let mut server = Server::start(config, logs, reload)?;
         server.run().await;
         Ok(())
-    })
+    });
+    // A file system that hangs must not keep the process from its exit.
+    runtime.shutdown_background();
+    served
 }
 
 /// A running server.
@@ -58,7 +61,7 @@ struct Server {
     status: Status,
     workers: Vec<tokio::runtime::Handle>,
     signals: Signals,
-    accepting: Option<AbortHandle>,
+    accepting: Option<JoinHandle<()>>,
     sidecar_bound: bool,
 }
 
@@ -134,7 +137,7 @@ impl Server {
 
     fn transition(&self, event: Event) {
         match self.lifecycle.transition(event) {
-            Ok(_) => self.metrics.phase(self.lifecycle.current().name()),
+            Ok(step) => self.metrics.transition(step.to.name()),
             Err(error) => tracing::error!(%error, "a step of the lifecycle that may not be"),
         }
     }
@@ -157,11 +160,28 @@ impl Server {
             let random = (crate::telemetry::random_unit() * u64::MAX as f64) as u64;
             let wait = backoff.next_delay(random).max(Duration::from_millis(100));
             tracing::error!(%what, ?wait, "cannot serve, trying again");
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                cause = self.signals.stop() => return Some(cause),
+            match self.wait_to_retry(wait).await {
+                Wake::Drain(cause) => return Some(cause),
+                Wake::Reload => reload::run(self),
+                Wake::Routes => {}
             }
             self.transition(Event::Recover);
+        }
+    }
+
+    /// Waits for `wait`, or for what may have put the fault right.
+    async fn wait_to_retry(&mut self, wait: Duration) -> Wake {
+        let Signals {
+            terminate,
+            interrupt,
+            hangup,
+        } = &mut self.signals;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Wake::Routes,
+            () = self.routes.first_may_load() => Wake::Routes,
+            _ = hangup.recv() => Wake::Reload,
+            _ = terminate.recv() => Wake::Drain(DrainCause::Terminate),
+            _ = interrupt.recv() => Wake::Drain(DrainCause::Interrupt),
         }
     }
 
@@ -178,7 +198,7 @@ impl Server {
         self.routes.load_first().await?;
         let listener = self.bind_data()?;
         say("data", listener.local_addr());
-        self.accepting = Some(tokio::spawn(listener.run()).abort_handle());
+        self.accepting = Some(tokio::spawn(listener.run()));
         Ok(())
     }
 
@@ -211,16 +231,6 @@ impl Server {
                 Wake::Reload => reload::run(self),
                 Wake::Routes => {}
             }
-        }
-    }
-}
-
-impl Signals {
-    /// Waits for a signal that means stop.
-    async fn stop(&mut self) -> DrainCause {
-        tokio::select! {
-            _ = self.terminate.recv() => DrainCause::Terminate,
-            _ = self.interrupt.recv() => DrainCause::Interrupt,
         }
     }
 }

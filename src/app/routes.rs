@@ -67,16 +67,26 @@ impl Routes {
             return Ok(());
         }
         self.handlers = settings::handlers(&self.handler_configs, None)?;
-        let loaded = self.store.load().await.map_err(|error| error.to_string());
+        let loaded = self.store.load().await.map_err(|error| explain(&error));
         let applied = loaded.and_then(|loaded| self.apply(loaded));
         applied.inspect_err(|problem| self.refused(problem))
+    }
+
+    /// Waits for a reason to try [`Routes::load_first`] again: the store holds something else. Never
+    /// ends when the routes are not what is missing. Cancel safe.
+    pub(super) async fn first_may_load(&self) {
+        match &self.live {
+            Some(_) => std::future::pending().await,
+            // Whatever it is now, the next attempt loads it and says what is wrong with it.
+            None => drop(self.store.changed().await),
+        }
     }
 
     /// Waits for the store to hold something else, and makes it live if it is good.
     pub(super) async fn changed(&mut self) {
         let loaded = self.store.changed().await;
         let applied = loaded
-            .map_err(|error: StoreError| error.to_string())
+            .map_err(|error| explain(&error))
             .and_then(|loaded| self.apply(loaded));
         if let Err(problem) = applied {
             tracing::error!(source = self.source, %problem, "routes refused, the last good ones stay");
@@ -147,6 +157,14 @@ impl Routes {
         self.metrics.routes_refused();
         self.status
             .send_modify(|status| status.problem = Some(problem.to_owned()));
+    }
+}
+
+/// What is wrong, with every problem of the document by line and key.
+fn explain(error: &StoreError) -> String {
+    match error.document_error() {
+        Some(problems) => format!("{error}: {problems}"),
+        None => error.to_string(),
     }
 }
 
