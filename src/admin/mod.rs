@@ -2,6 +2,7 @@
 //! it answers however busy the data port is.
 
 mod health;
+mod server;
 
 use crate::conn::Registry;
 use crate::lifecycle::Lifecycle;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
+
+pub(crate) use server::MAX_CONNECTIONS;
 
 /// A data thread that has not turned its loop for this long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
@@ -38,22 +41,40 @@ pub struct RoutesStatus {
 }
 
 /// Shows that a thread's event loop turns.
+///
+/// ```
+/// use mcpd::admin::Pulse;
+/// use std::time::{Duration, Instant};
+///
+/// let start = Instant::now();
+/// let pulse = Pulse::new("data-0", start);
+/// assert!(!pulse.is_stuck(start + Duration::from_secs(10)));
+/// assert!(pulse.is_stuck(start + Duration::from_secs(11)));
+/// pulse.beat(start + Duration::from_secs(9));
+/// assert!(!pulse.is_stuck(start + Duration::from_secs(11)));
+/// ```
 #[derive(Debug)]
 pub struct Pulse {
+    thread: String,
     start: Instant,
     last_ms: AtomicU64,
 }
 
-impl Default for Pulse {
-    fn default() -> Pulse {
+impl Pulse {
+    /// The pulse of the thread of this name, which has turned its loop at `start`.
+    pub fn new(thread: impl Into<String>, start: Instant) -> Pulse {
         Pulse {
-            start: Instant::now(),
+            thread: thread.into(),
+            start,
             last_ms: AtomicU64::new(0),
         }
     }
-}
 
-impl Pulse {
+    /// The thread's name.
+    pub fn thread(&self) -> &str {
+        &self.thread
+    }
+
     /// The loop turned at `now`.
     pub fn beat(&self, now: Instant) {
         let ms = now.saturating_duration_since(self.start).as_millis();
@@ -61,7 +82,8 @@ impl Pulse {
             .store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    fn is_stuck(&self, now: Instant) -> bool {
+    /// Whether the loop has not turned for more than 10 s.
+    pub fn is_stuck(&self, now: Instant) -> bool {
         let last = self.start + Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
         now.saturating_duration_since(last) > STUCK_AFTER
     }
@@ -78,7 +100,7 @@ pub struct Status {
     pub connections: Arc<Registry>,
     /// The live routes.
     pub routes: watch::Receiver<RoutesStatus>,
-    /// One for each data thread.
+    /// One for each event loop: the data threads', then that of those beside them.
     pub pulses: Arc<[Pulse]>,
     /// Whether a drain leaves `/readyz` at 200 while new requests are served.
     pub keep_ready: Arc<AtomicBool>,
@@ -115,5 +137,5 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 /// The socket broke.
 pub async fn serve(listener: TcpListener, status: Status) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    axum::serve(listener, router(status)).await
+    server::run(listener, router(status)).await
 }

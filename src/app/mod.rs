@@ -1,12 +1,13 @@
 //! The composition root: the only part that knows every other one.
 
+mod descriptors;
 mod drain;
 mod reload;
 mod routes;
 mod settings;
 mod threads;
 
-use crate::admin::{self, Pulse, Status};
+use crate::admin::{self, Status};
 use crate::config::Config;
 use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
@@ -81,14 +82,15 @@ enum Wake {
 
 impl Server {
     fn start(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Result<Server> {
+        descriptors::raise_limit();
         let exporter = Arc::new(Exporter::install().map_err(io::Error::other)?);
         let metrics = ProcessMetrics::new(Phase::ALL.map(Phase::name));
         let catalog = Arc::new(RouteCatalog::default());
         let conn_metrics = Arc::new(ConnMetrics::new(Arc::clone(&catalog)));
         exporter.show(Arc::clone(&conn_metrics));
         let threads = config.data.worker_threads();
-        let pulses: Arc<[Pulse]> = (0..threads).map(|_| Pulse::default()).collect();
-        let workers = threads::start_workers(&pulses)?;
+        let pulses = threads::pulses(threads);
+        let workers = threads::start_workers(&pulses, threads)?;
         let (lifecycle, registry) = (Lifecycle::new(), Arc::new(Registry::default()));
         let routes = Routes::new(&config, catalog, metrics.clone());
         let settings = watch::Sender::new(settings::connections(&config));

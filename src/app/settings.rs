@@ -38,7 +38,7 @@ pub(super) fn connections(config: &Config) -> Settings {
     let listen = ListenSettings {
         addr: data.listen,
         backlog: data.backlog,
-        max_connections: data.max_connections,
+        max_connections: super::descriptors::room_for(data.max_connections),
         accepts_per_second: data.accepts_per_second.unwrap_or_default(),
         proxy_protocol: data.proxy_protocol == ProxyProtocol::Required,
         proxy_timeout: limits.hello_timeout,
