@@ -127,7 +127,8 @@ impl Routes {
         for warning in warnings.iter() {
             tracing::warn!(source = self.source, %warning, "routes");
         }
-        self.bind(&document)?;
+        self.bind(&document)
+            .map_err(|problems| format!("{}: {problems}", self.source))?;
         let (routes, revision) = (document.routes.len(), document.revision);
         tracing::info!(source = self.source, routes, revision, "routes are live");
         self.catalog.set_hash(document.hash_hex());

@@ -30,26 +30,25 @@ pub struct Server {
 /// How to start a server.
 pub struct Start {
     command: Command,
+    listen: String,
+    sidecar: String,
 }
 
 impl Start {
     /// `mcpd serve` on free ports, with the shortest drain.
     pub fn new() -> Start {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mcpd"));
-        command.args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--sidecar-listen",
-            "127.0.0.1:0",
-        ]);
+        command.arg("serve");
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let start = Start { command }
-            .set("LOG__FORMAT", "json")
-            .set("DATA__THREADS", "2");
+        let start = Start {
+            command,
+            listen: "127.0.0.1:0".to_owned(),
+            sidecar: "127.0.0.1:0".to_owned(),
+        };
+        let start = start.set("LOG__FORMAT", "json").set("DATA__THREADS", "2");
         start.set("DRAIN__DELAY", "0s").set("DRAIN__SPREAD", "0s")
     }
 
@@ -76,16 +75,57 @@ impl Start {
         self
     }
 
+    /// The data port, where a free one will not do.
+    pub fn listen(mut self, addr: impl ToString) -> Start {
+        self.listen = addr.to_string();
+        self
+    }
+
+    /// The sidecar port, where a free one will not do.
+    pub fn sidecar(mut self, addr: impl ToString) -> Start {
+        self.sidecar = addr.to_string();
+        self
+    }
+
+    /// Runs it to its end: exit code, standard output and error.
+    pub fn run(mut self) -> (Option<i32>, String, String) {
+        let output = self.finish().output().expect("mcpd starts");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    fn finish(&mut self) -> &mut Command {
+        let ports = [
+            ("--listen", &self.listen),
+            ("--sidecar-listen", &self.sidecar),
+        ];
+        for (flag, addr) in ports {
+            self.command.arg(flag).arg(addr);
+        }
+        &mut self.command
+    }
+
     /// Starts it and waits until both ports are bound.
     pub fn spawn(self) -> Server {
         let mut server = self.spawn_unready();
-        server.data = server.await_port("data listening on ");
+        server.await_data();
         server
     }
 
     /// Starts it and waits for the sidecar port only.
-    pub fn spawn_unready(mut self) -> Server {
-        let mut child = self.command.spawn().expect("mcpd starts");
+    pub fn spawn_unready(self) -> Server {
+        let mut server = self.spawn_unbound();
+        server.await_sidecar();
+        server
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn spawn_unbound(mut self) -> Server {
+        let mut child = self.finish().spawn().expect("mcpd starts");
         let (sender, logs) = mpsc::channel();
         let forward = |from: Box<dyn Read + Send>, sender: mpsc::Sender<String>| {
             std::thread::spawn(move || {
@@ -96,21 +136,20 @@ impl Start {
                 }
             });
         };
-        forward(
-            Box::new(child.stdout.take().expect("piped")),
-            sender.clone(),
-        );
-        forward(Box::new(child.stderr.take().expect("piped")), sender);
+        if let Some(stdout) = child.stdout.take() {
+            forward(Box::new(stdout), sender.clone());
+        }
+        if let Some(stderr) = child.stderr.take() {
+            forward(Box::new(stderr), sender);
+        }
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
-        let mut server = Server {
+        Server {
             child,
             data: nowhere,
             sidecar: nowhere,
             logs,
             seen: Vec::new(),
-        };
-        server.sidecar = server.await_port("sidecar listening on ");
-        server
+        }
     }
 }
 
@@ -118,6 +157,30 @@ impl Server {
     /// A server with the embedded defaults.
     pub fn start() -> Server {
         Start::new().spawn()
+    }
+
+    /// Waits until the data port is bound.
+    pub fn await_data(&mut self) {
+        self.data = self.await_port("data listening on ");
+    }
+
+    /// Waits until the sidecar port is bound.
+    pub fn await_sidecar(&mut self) {
+        self.sidecar = self.await_port("sidecar listening on ");
+    }
+
+    /// Every line of output that came so far and was not awaited.
+    pub fn output(&mut self) -> &[String] {
+        self.seen.extend(self.logs.try_iter());
+        &self.seen
+    }
+
+    /// Every line until the process has closed its outputs, that is, to its end.
+    pub fn output_to_end(&mut self) -> &[String] {
+        while let Ok(line) = self.logs.recv_timeout(PATIENCE) {
+            self.seen.push(line);
+        }
+        &self.seen
     }
 
     fn await_port(&mut self, prefix: &str) -> SocketAddr {
@@ -185,6 +248,19 @@ impl Server {
         (status, body.to_owned())
     }
 
+    /// Waits until GET gives what `wanted` accepts.
+    pub fn await_get(&self, path: &str, wanted: impl Fn(u16, &str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (status, body) = self.get(path);
+            if wanted(status, &body) {
+                return body;
+            }
+            assert!(Instant::now() < deadline, "{path} stays {status}: {body}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// The value of a series, named as in the metrics page: `mcpd_connections` or with labels.
     pub fn metric(&self, series: &str) -> f64 {
         let page = self.get("/metrics").1;
@@ -238,6 +314,10 @@ impl Got {
         Frame::decode_one(&self.0, Side::Client, u32::MAX)
             .expect("the server speaks MCP")
             .0
+    }
+
+    pub fn is_response(&self) -> bool {
+        matches!(self.frame(), Frame::Response(_))
     }
 
     /// `seq_id` and body of a RESPONSE.
@@ -323,6 +403,13 @@ impl Peer {
     pub fn expect_end(&mut self, code: ErrorCode) {
         assert_eq!(self.expect().error(), (0, code));
         assert_eq!(self.next(), None);
+    }
+
+    /// Expects GOAWAY, CLOSING and the end, in this order and with nothing in between.
+    pub fn expect_draining_and_end(&mut self) {
+        let got = self.expect();
+        assert!(matches!(got.frame(), Frame::GoAway(_)), "{got:?}");
+        self.expect_end(ErrorCode::CLOSING);
     }
 
     /// "No more requests."
