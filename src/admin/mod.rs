@@ -10,6 +10,7 @@ use crate::telemetry::Exporter;
 use axum::Router;
 use axum::routing::get;
 use serde::Serialize;
+use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use tokio::sync::watch;
 
 pub(crate) use server::MAX_CONNECTIONS;
 
+/// Connections that the kernel keeps waiting: in a burst above it a probe would wait a second for its
+/// second SYN.
+const BACKLOG: i32 = 1024;
 /// A data thread that has not turned its loop for this long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 
@@ -126,9 +130,17 @@ pub fn router(status: Status) -> Router {
 /// # Errors
 /// The address is taken, or may not be used.
 pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(addr)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // A restarted server may bind while old connections are in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        // `[::]` serves both families, on hosts whose default says otherwise too.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Serves until the process ends, on the current runtime.

@@ -4,6 +4,9 @@
 mod support;
 
 mod config;
+mod health;
 mod lifecycle;
+mod metrics_page;
 mod output;
+mod reload;
 mod routes;

@@ -37,7 +37,19 @@ pub struct Start {
 impl Start {
     /// `mcpd serve` on free ports, with the shortest drain.
     pub fn new() -> Start {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mcpd"));
+        Start::of(Command::new(env!("CARGO_BIN_EXE_mcpd")))
+    }
+
+    /// The same with at most so many file descriptors.
+    pub fn with_descriptors(limit: u32) -> Start {
+        let mut command = Command::new("sh");
+        let script = "ulimit -n \"$0\" && exec \"$@\"";
+        command.args(["-c", script, &limit.to_string()]);
+        command.arg(env!("CARGO_BIN_EXE_mcpd"));
+        Start::of(command)
+    }
+
+    fn of(mut command: Command) -> Start {
         command.arg("serve");
         command
             .stdin(Stdio::null())
@@ -230,22 +242,8 @@ impl Server {
 
     /// GET on the sidecar port: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.sidecar).expect("the sidecar answers");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let status = text[9..12].parse().unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let chunked = head
-            .to_ascii_lowercase()
-            .contains("transfer-encoding: chunked");
-        assert!(!chunked, "a body of known length");
-        (status, body.to_owned())
+        let (status, _, body) = http(self.sidecar, "GET", path);
+        (status, body)
     }
 
     /// Waits until GET gives what `wanted` accepts.
@@ -290,6 +288,25 @@ impl Server {
     pub fn peer(&self) -> Peer {
         Peer::new(TcpStream::connect(self.data).expect("the data port accepts"))
     }
+}
+
+/// One HTTP request: status, head and body of the answer.
+pub fn http(addr: SocketAddr, method: &str, path: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(addr).expect("the sidecar answers");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let status = text[9..12].parse().unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let head = head.to_ascii_lowercase();
+    let chunked = head.contains("transfer-encoding: chunked");
+    assert!(!chunked, "a body of known length");
+    (status, head, body.to_owned())
 }
 
 impl Drop for Server {
