@@ -4,9 +4,12 @@
 mod support;
 
 mod config;
+mod embedded;
 mod health;
+mod ledger;
 mod lifecycle;
 mod metrics_page;
 mod output;
 mod reload;
 mod routes;
+mod swaps;
