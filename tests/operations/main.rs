@@ -4,6 +4,7 @@
 mod support;
 
 mod config;
+mod drain;
 mod embedded;
 mod health;
 mod ledger;
