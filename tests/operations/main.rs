@@ -1,4 +1,10 @@
 //! What an operator does to a server, and what may happen to one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what helps a test fails it, too"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

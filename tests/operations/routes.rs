@@ -93,15 +93,13 @@ fn hundreds_of_swaps_of_the_file_never_leave_a_request_without_a_route() {
     let mut peer = server.peer();
     std::thread::scope(|scope| {
         let asker = scope.spawn(|| {
-            let mut asked = 0;
-            for seq in (1..=u16::MAX).cycle() {
+            for (asked, seq) in (1..=u16::MAX).cycle().enumerate() {
                 if stop.load(std::sync::atomic::Ordering::Relaxed) {
                     return asked;
                 }
                 peer.request(seq, "t", b"");
                 let body = peer.expect().response().1;
                 assert!(body == b"old" || body == b"new", "{body:?}");
-                asked += 1;
             }
             unreachable!("the cycle does not end")
         });
