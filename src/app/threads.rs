@@ -23,9 +23,7 @@ pub(super) fn pulses(threads: usize) -> Arc<[Pulse]> {
 /// thread they were given to: no stealing, no shared run queue, and its buffers stay in its cache.
 /// Their runtimes wait for sockets only; time passes on the runtime this is called from.
 pub(super) fn start_workers(pulses: &Arc<[Pulse]>, threads: usize) -> io::Result<Vec<Handle>> {
-    let workers: Vec<Handle> = (0..threads)
-        .map(start_worker)
-        .collect::<io::Result<_>>()?;
+    let workers: Vec<Handle> = (0..threads).map(start_worker).collect::<io::Result<_>>()?;
     tokio::spawn(pulse(workers.clone(), Arc::clone(pulses)));
     Ok(workers)
 }
