@@ -11,8 +11,11 @@ use crate::router::store::{FileStore, FileStoreOptions, MemoryStore, RouteStore,
 use crate::telemetry::{ProcessMetrics, RouteCatalog};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
+
+/// How often it is noted that the live table is still the store's.
+const CONFIRM: Duration = Duration::from_secs(1);
 
 /// Keeps the live table in step with the store.
 pub(super) struct Routes {
@@ -84,13 +87,30 @@ impl Routes {
 
     /// Waits for the store to hold something else, and makes it live if it is good.
     pub(super) async fn changed(&mut self) {
-        let loaded = self.store.changed().await;
+        let store = Arc::clone(&self.store);
+        let mut changed = store.changed();
+        let loaded = loop {
+            tokio::select! {
+                loaded = &mut changed => break loaded,
+                () = tokio::time::sleep(CONFIRM) => self.confirm(),
+            }
+        };
         let applied = loaded
             .map_err(|error| explain(&error))
             .and_then(|loaded| self.apply(loaded));
         if let Err(problem) = applied {
             tracing::error!(source = self.source, %problem, "routes refused, the last good ones stay");
             self.refused(&problem);
+        }
+    }
+
+    /// The store is being watched and says nothing: unless what it said last was refused, it holds
+    /// what is live.
+    fn confirm(&self) {
+        if self.live.is_some() && self.status.borrow().problem.is_none() {
+            self.metrics.routes_confirmed();
+            let now = Some(SystemTime::now());
+            self.status.send_modify(|status| status.confirmed = now);
         }
     }
 

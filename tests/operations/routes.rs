@@ -234,6 +234,23 @@ fn an_invalid_file_at_the_start_is_explained_and_waited_for() {
     await_answer(&server, "new");
 }
 
+/// An alert on the age of the last confirmation is about the store, not about how long nobody has
+/// changed the routes.
+#[test]
+fn the_live_table_is_confirmed_as_long_as_it_is_the_stores() {
+    const CONFIRMED: &str = "mcpd_routes_last_confirmed_timestamp_seconds";
+    let (_dir, file, mut server) = started(&table("old"));
+    let first = server.metric(CONFIRMED);
+    server.await_metric(CONFIRMED, |at| at > first);
+    std::fs::remove_file(&file).unwrap();
+    server.await_log("routes refused, the last good ones stay");
+    server.await_get("/readyz?verbose", |_, body| body.contains("refused"));
+    let last = server.metric(CONFIRMED);
+    std::fs::write(&file, table("new")).unwrap();
+    await_answer(&server, "new");
+    server.await_metric(CONFIRMED, |at| at > last);
+}
+
 #[test]
 fn a_request_keeps_the_table_it_began_with() {
     let (_dir, file, server) = started(&table("slow"));
