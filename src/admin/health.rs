@@ -154,5 +154,5 @@ pub(super) async fn metrics(State(status): State<Status>) -> Response {
 
 /// For people who open the port in a browser.
 pub(super) async fn index() -> &'static str {
-    "mcpd sidecar port\n\n/livez\n/readyz?verbose\n/statusz\n/metrics\n"
+    "mcpd sidecar port\n\n/livez\n/readyz?verbose\n/statusz?verbose\n/metrics\n"
 }

@@ -29,7 +29,8 @@ impl Handler for Ledger {
     fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
         let first = self.ran.lock().unwrap().insert(call.body.to_vec());
         assert!(first, "no request runs twice");
-        if self.calls.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+        let earlier = self.calls.fetch_add(1, Ordering::Relaxed);
+        if earlier.is_multiple_of(2) {
             return Outcome::Now(Answer::bytes(call.body));
         }
         let (body, later) = (call.body.to_vec(), self.later);
