@@ -1,7 +1,7 @@
 //! Liveness, readiness, status, metrics.
 
 use super::{RoutesStatus, Status};
-use crate::lifecycle::Phase;
+use crate::lifecycle::{Machine, Phase};
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
@@ -15,10 +15,10 @@ use std::time::Instant;
 /// routes or its upstreams.
 pub(super) async fn livez(State(status): State<Status>) -> Response {
     let now = Instant::now();
-    match status.pulses.iter().position(|pulse| pulse.is_stuck(now)) {
+    match status.pulses.iter().find(|pulse| pulse.is_stuck(now)) {
         None => (StatusCode::OK, "ok\n").into_response(),
-        Some(thread) => {
-            let text = format!("data thread {thread} is stuck\n");
+        Some(pulse) => {
+            let text = format!("thread {} is stuck\n", pulse.thread());
             (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
         }
     }
@@ -33,16 +33,25 @@ pub(super) async fn readyz(State(status): State<Status>, RawQuery(query): RawQue
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let verbose = query.is_some_and(|query| query.split('&').any(|key| key.starts_with("verbose")));
     let mut text = String::new();
-    if verbose {
+    if is_verbose(query) {
         for Check { name, ok, detail } in checks {
+            // A check is a line; what a problem says further is indented below it.
+            let detail = detail.replace('\n', "\n    ");
             // Writing to a string cannot fail.
             let _ = writeln!(text, "[{}] {name}: {detail}", if ok { '+' } else { '-' });
         }
     }
     text.push_str(if ready { "ok\n" } else { "not ready\n" });
     (code, text).into_response()
+}
+
+fn is_verbose(query: Option<String>) -> bool {
+    query.is_some_and(|query| {
+        query
+            .split('&')
+            .any(|pair| matches!(pair.split('=').next(), Some("verbose")))
+    })
 }
 
 struct Check {
@@ -115,10 +124,13 @@ struct StatusPage<'a> {
     hash: &'a str,
     lifecycle: Phase,
     connections: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<Machine>,
 }
 
 /// What other servers and people may know without asking for permission: nothing secret.
-pub(super) async fn statusz(State(status): State<Status>) -> Response {
+/// `?verbose` adds the history of the lifecycle.
+pub(super) async fn statusz(State(status): State<Status>, RawQuery(query): RawQuery) -> Response {
     let routes = status.routes.borrow().clone();
     Json(StatusPage {
         server_id: &status.server_id,
@@ -126,6 +138,7 @@ pub(super) async fn statusz(State(status): State<Status>) -> Response {
         hash: &routes.hash,
         lifecycle: status.lifecycle.current(),
         connections: status.connections.len(),
+        state: is_verbose(query).then(|| status.lifecycle.snapshot()),
     })
     .into_response()
 }
@@ -141,5 +154,5 @@ pub(super) async fn metrics(State(status): State<Status>) -> Response {
 
 /// For people who open the port in a browser.
 pub(super) async fn index() -> &'static str {
-    "mcpd sidecar port\n\n/livez\n/readyz?verbose\n/statusz\n/metrics\n"
+    "mcpd sidecar port\n\n/livez\n/readyz?verbose\n/statusz?verbose\n/metrics\n"
 }

@@ -2,6 +2,7 @@
 //! it answers however busy the data port is.
 
 mod health;
+mod server;
 
 use crate::conn::Registry;
 use crate::lifecycle::Lifecycle;
@@ -9,6 +10,7 @@ use crate::telemetry::Exporter;
 use axum::Router;
 use axum::routing::get;
 use serde::Serialize;
+use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -16,6 +18,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
+pub(crate) use server::MAX_CONNECTIONS;
+
+/// Connections that the kernel keeps waiting: in a burst above it a probe would wait a second for its
+/// second SYN.
+const BACKLOG: i32 = 1024;
 /// A data thread that has not turned its loop for this long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 
@@ -38,22 +45,40 @@ pub struct RoutesStatus {
 }
 
 /// Shows that a thread's event loop turns.
+///
+/// ```
+/// use mcpd::admin::Pulse;
+/// use std::time::{Duration, Instant};
+///
+/// let start = Instant::now();
+/// let pulse = Pulse::new("data-0", start);
+/// assert!(!pulse.is_stuck(start + Duration::from_secs(10)));
+/// assert!(pulse.is_stuck(start + Duration::from_secs(11)));
+/// pulse.beat(start + Duration::from_secs(9));
+/// assert!(!pulse.is_stuck(start + Duration::from_secs(11)));
+/// ```
 #[derive(Debug)]
 pub struct Pulse {
+    thread: String,
     start: Instant,
     last_ms: AtomicU64,
 }
 
-impl Default for Pulse {
-    fn default() -> Pulse {
+impl Pulse {
+    /// The pulse of the thread of this name, which has turned its loop at `start`.
+    pub fn new(thread: impl Into<String>, start: Instant) -> Pulse {
         Pulse {
-            start: Instant::now(),
+            thread: thread.into(),
+            start,
             last_ms: AtomicU64::new(0),
         }
     }
-}
 
-impl Pulse {
+    /// The thread's name.
+    pub fn thread(&self) -> &str {
+        &self.thread
+    }
+
     /// The loop turned at `now`.
     pub fn beat(&self, now: Instant) {
         let ms = now.saturating_duration_since(self.start).as_millis();
@@ -61,7 +86,8 @@ impl Pulse {
             .store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    fn is_stuck(&self, now: Instant) -> bool {
+    /// Whether the loop has not turned for more than 10 s.
+    pub fn is_stuck(&self, now: Instant) -> bool {
         let last = self.start + Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
         now.saturating_duration_since(last) > STUCK_AFTER
     }
@@ -78,7 +104,7 @@ pub struct Status {
     pub connections: Arc<Registry>,
     /// The live routes.
     pub routes: watch::Receiver<RoutesStatus>,
-    /// One for each data thread.
+    /// One for each event loop: the data threads', then that of those beside them.
     pub pulses: Arc<[Pulse]>,
     /// Whether a drain leaves `/readyz` at 200 while new requests are served.
     pub keep_ready: Arc<AtomicBool>,
@@ -104,9 +130,17 @@ pub fn router(status: Status) -> Router {
 /// # Errors
 /// The address is taken, or may not be used.
 pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(addr)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // A restarted server may bind while old connections are in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        // `[::]` serves both families, on hosts whose default says otherwise too.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Serves until the process ends, on the current runtime.
@@ -115,5 +149,5 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 /// The socket broke.
 pub async fn serve(listener: TcpListener, status: Status) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    axum::serve(listener, router(status)).await
+    server::run(listener, router(status)).await
 }

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// How often connections that came late are looked for.
 const TICK: Duration = Duration::from_millis(50);
+/// What a connection may take to notice that its linger time is over, and the least that the last
+/// frames get.
+const MARGIN: Duration = Duration::from_millis(500);
 /// Clients are told to wait up to this long before they dial again, each for a time of its own.
 const REDIAL_SPREAD: Duration = Duration::from_secs(1);
 
@@ -22,7 +25,6 @@ struct Drain {
     first: Vec<u64>,
     told: HashSet<u64>,
     finishing: HashSet<u64>,
-    cut: usize,
 }
 
 /// Runs the whole drain; the caller has made it visible already.
@@ -39,17 +41,29 @@ pub(super) async fn run(server: &mut Server, cause: DrainCause) {
             }
             Stage::Flush | Stage::Done => break,
         }
-        let closed = server.registry.is_empty() && stage != Stage::Delay;
-        if closed || server.accepting.is_none() {
+        if server.registry.is_empty() && stage != Stage::Delay {
+            // Whoever was accepted in the last moment is still served in order.
+            stop_accepting(server).await;
+        }
+        if server.registry.is_empty() && server.accepting.is_none() {
             break;
         }
         tokio::select! {
-            () = tokio::time::sleep(TICK) => {}
+            () = tokio::time::sleep_until(drain.next_look()) => {}
             () = server.registry.empty(), if stage != Stage::Delay => {}
             hasten = server.signals.hasten() => if hasten { drain.hasten() },
         }
     }
     drain.close(server).await;
+}
+
+/// Closes the port. From here on nobody comes whom no order would reach.
+async fn stop_accepting(server: &mut Server) {
+    if let Some(accepting) = server.accepting.take() {
+        accepting.abort();
+        // It ends with the abortion, which is what was wanted.
+        let _ = accepting.await;
+    }
 }
 
 impl Signals {
@@ -84,8 +98,14 @@ impl Drain {
             first,
             told,
             finishing,
-            cut: 0,
         }
+    }
+
+    /// When to look again: soon, and at the very moment when a stage ends.
+    fn next_look(&self) -> tokio::time::Instant {
+        let soon = Instant::now() + TICK;
+        let change = self.plan.next_change(Instant::now());
+        change.map_or(soon, |change| change.min(soon)).into()
     }
 
     fn hasten(&mut self) {
@@ -104,16 +124,16 @@ impl Drain {
             .collect();
         for id in registry.ids() {
             if !waiting.contains(&id) && self.told.insert(id) {
-                registry.order(id, self.goaway());
+                registry.order(id, self.goaway(self.plan.deadline(Stage::Spread)));
             }
         }
     }
 
-    fn goaway(&self) -> Order {
+    fn goaway(&self, refuse_at: Instant) -> Order {
         Order::GoAway {
             reason: GoAwayReason::Draining,
             retry_after: REDIAL_SPREAD.mul_f64(random_unit()),
-            refuse_at: self.plan.deadline(Stage::Spread),
+            refuse_at,
         }
     }
 
@@ -121,26 +141,27 @@ impl Drain {
     fn finish(&mut self, registry: &Registry) {
         for id in registry.ids() {
             if self.finishing.insert(id) {
+                // Who was told before is not told again.
+                if self.told.insert(id) {
+                    registry.order(id, self.goaway(Instant::now()));
+                }
                 registry.order(id, Order::Finish);
             }
         }
     }
 
-    /// Ends what is left, closes the port and sums up.
+    /// Closes the port, ends what is left and sums up.
     async fn close(&mut self, server: &mut Server) {
         server.status.refusing.store(true, Ordering::Relaxed);
+        stop_accepting(server).await;
         self.finish(&server.registry);
-        self.cut = server.registry.len();
-        if self.cut > 0 {
+        let cut = server.registry.len();
+        if cut > 0 {
             server.registry.order_all(&Order::Cut);
-            let linger = server.config.limits.close_linger + Duration::from_millis(500);
-            let _ = tokio::time::timeout(linger, server.registry.empty()).await;
-        }
-        if let Some(accepting) = server.accepting.take() {
-            accepting.abort();
+            let _ = tokio::time::timeout(self.last_wait(server), server.registry.empty()).await;
         }
         let (first, abandoned) = (self.first.len(), server.registry.len());
-        let (told, cut) = (self.told.len(), self.cut);
+        let told = self.told.len();
         let seconds = self.began.elapsed().as_secs_f64();
         tracing::info!(
             connections = first,
@@ -150,5 +171,12 @@ impl Drain {
             seconds,
             "drained"
         );
+    }
+
+    /// How long connections have for their last frames: as long as they may linger, but never beyond
+    /// what the whole drain was given, after which there is a SIGKILL.
+    fn last_wait(&self, server: &Server) -> Duration {
+        let linger = server.config.limits.close_linger + MARGIN;
+        linger.min(server.config.drain.flush.max(MARGIN))
     }
 }

@@ -1,6 +1,7 @@
 //! The composition root: the only part that knows every other one.
 
 mod check;
+mod descriptors;
 mod drain;
 mod reload;
 mod routes;
@@ -9,7 +10,7 @@ mod threads;
 
 pub use check::{Check, check};
 
-use crate::admin::{self, Pulse, Status};
+use crate::admin::{self, Status};
 use crate::config::Config;
 use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
@@ -23,7 +24,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 /// Loads the configuration again, as the command line did at the start; a text says what is wrong.
 pub type Reload = Box<dyn Fn() -> Result<Config, String>>;
@@ -40,11 +41,14 @@ pub fn serve(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Re
         .thread_name("work")
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let mut server = Server::start(config, logs, reload)?;
         server.run().await;
         Ok(())
-    })
+    });
+    // A file system that hangs must not keep the process from its exit.
+    runtime.shutdown_background();
+    served
 }
 
 /// A running server.
@@ -61,7 +65,7 @@ struct Server {
     status: Status,
     workers: Vec<tokio::runtime::Handle>,
     signals: Signals,
-    accepting: Option<AbortHandle>,
+    accepting: Option<JoinHandle<()>>,
     sidecar_bound: bool,
 }
 
@@ -81,14 +85,15 @@ enum Wake {
 
 impl Server {
     fn start(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Result<Server> {
+        descriptors::raise_limit();
         let exporter = Arc::new(Exporter::install().map_err(io::Error::other)?);
         let metrics = ProcessMetrics::new(Phase::ALL.map(Phase::name));
         let catalog = Arc::new(RouteCatalog::default());
         let conn_metrics = Arc::new(ConnMetrics::new(Arc::clone(&catalog)));
         exporter.show(Arc::clone(&conn_metrics));
         let threads = config.data.worker_threads();
-        let pulses: Arc<[Pulse]> = (0..threads).map(|_| Pulse::default()).collect();
-        let workers = threads::start_workers(&pulses)?;
+        let pulses = threads::pulses(threads);
+        let workers = threads::start_workers(&pulses, threads)?;
         let (lifecycle, registry) = (Lifecycle::new(), Arc::new(Registry::default()));
         let routes = Routes::new(&config, catalog, metrics.clone());
         let settings = watch::Sender::new(settings::connections(&config));
@@ -137,7 +142,7 @@ impl Server {
 
     fn transition(&self, event: Event) {
         match self.lifecycle.transition(event) {
-            Ok(_) => self.metrics.phase(self.lifecycle.current().name()),
+            Ok(step) => self.metrics.transition(step.to.name()),
             Err(error) => tracing::error!(%error, "a step of the lifecycle that may not be"),
         }
     }
@@ -160,11 +165,28 @@ impl Server {
             let random = (crate::telemetry::random_unit() * u64::MAX as f64) as u64;
             let wait = backoff.next_delay(random).max(Duration::from_millis(100));
             tracing::error!(%what, ?wait, "cannot serve, trying again");
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                cause = self.signals.stop() => return Some(cause),
+            match self.wait_to_retry(wait).await {
+                Wake::Drain(cause) => return Some(cause),
+                Wake::Reload => reload::run(self),
+                Wake::Routes => {}
             }
             self.transition(Event::Recover);
+        }
+    }
+
+    /// Waits for `wait`, or for what may have put the fault right.
+    async fn wait_to_retry(&mut self, wait: Duration) -> Wake {
+        let Signals {
+            terminate,
+            interrupt,
+            hangup,
+        } = &mut self.signals;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Wake::Routes,
+            () = self.routes.first_may_load() => Wake::Routes,
+            _ = hangup.recv() => Wake::Reload,
+            _ = terminate.recv() => Wake::Drain(DrainCause::Terminate),
+            _ = interrupt.recv() => Wake::Drain(DrainCause::Interrupt),
         }
     }
 
@@ -181,7 +203,7 @@ impl Server {
         self.routes.load_first().await?;
         let listener = self.bind_data()?;
         say("data", listener.local_addr());
-        self.accepting = Some(tokio::spawn(listener.run()).abort_handle());
+        self.accepting = Some(tokio::spawn(listener.run()));
         Ok(())
     }
 
@@ -214,16 +236,6 @@ impl Server {
                 Wake::Reload => reload::run(self),
                 Wake::Routes => {}
             }
-        }
-    }
-}
-
-impl Signals {
-    /// Waits for a signal that means stop.
-    async fn stop(&mut self) -> DrainCause {
-        tokio::select! {
-            _ = self.terminate.recv() => DrainCause::Terminate,
-            _ = self.interrupt.recv() => DrainCause::Interrupt,
         }
     }
 }

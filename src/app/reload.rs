@@ -7,13 +7,15 @@ use std::sync::atomic::Ordering;
 /// Loads the configuration again and applies what differs, all of it or nothing.
 pub(super) fn run(server: &mut Server) {
     server.routes.poke();
-    let config = match (server.reload)() {
+    let mut config = match (server.reload)() {
         Ok(config) => config,
         Err(problems) => {
             return tracing::error!(%problems, "configuration refused, the old one stays");
         }
     };
     let diff = server.config.diff_reloadable(&config);
+    // What waits for a restart stays as it runs, here and in the next comparison.
+    config.keep_what_needs_restart(&server.config);
     for key in &diff.needs_restart {
         tracing::warn!(key, "changed, but needs a restart");
     }
@@ -29,12 +31,15 @@ pub(super) fn run(server: &mut Server) {
 }
 
 fn apply(server: &mut Server, config: &Config) -> Result<(), String> {
-    if let Some(logs) = &server.logs {
-        logs.set_filter(&config.log.filter)
-            .map_err(|error| error.to_string())?;
-    }
+    // First what may fail for reasons that the configuration alone does not show. The filter was
+    // parsed already; that it cannot be set says only that nobody logs.
     server.routes.reconfigure(config)?;
-    // Address and socket options hold from the start; the rest is for connections from now on.
+    if let Some(logs) = &server.logs
+        && let Err(error) = logs.set_filter(&config.log.filter)
+    {
+        tracing::warn!(%error, "the log filter stays");
+    }
+    // For connections from now on; those that are open keep what they were accepted with.
     server.settings.send_replace(settings::connections(config));
     server
         .status

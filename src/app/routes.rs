@@ -11,8 +11,11 @@ use crate::router::store::{FileStore, FileStoreOptions, MemoryStore, RouteStore,
 use crate::telemetry::{ProcessMetrics, RouteCatalog};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
+
+/// How often it is noted that the live table is still the store's.
+const CONFIRM: Duration = Duration::from_secs(1);
 
 /// Keeps the live table in step with the store.
 pub(super) struct Routes {
@@ -67,20 +70,47 @@ impl Routes {
             return Ok(());
         }
         self.handlers = settings::handlers(&self.handler_configs, None)?;
-        let loaded = self.store.load().await.map_err(|error| error.to_string());
+        let loaded = self.store.load().await.map_err(|error| explain(&error));
         let applied = loaded.and_then(|loaded| self.apply(loaded));
         applied.inspect_err(|problem| self.refused(problem))
     }
 
+    /// Waits for a reason to try [`Routes::load_first`] again: the store holds something else. Never
+    /// ends when the routes are not what is missing. Cancel safe.
+    pub(super) async fn first_may_load(&self) {
+        match &self.live {
+            Some(_) => std::future::pending().await,
+            // Whatever it is now, the next attempt loads it and says what is wrong with it.
+            None => drop(self.store.changed().await),
+        }
+    }
+
     /// Waits for the store to hold something else, and makes it live if it is good.
     pub(super) async fn changed(&mut self) {
-        let loaded = self.store.changed().await;
+        let store = Arc::clone(&self.store);
+        let mut changed = store.changed();
+        let loaded = loop {
+            tokio::select! {
+                loaded = &mut changed => break loaded,
+                () = tokio::time::sleep(CONFIRM) => self.confirm(),
+            }
+        };
         let applied = loaded
-            .map_err(|error: StoreError| error.to_string())
+            .map_err(|error| explain(&error))
             .and_then(|loaded| self.apply(loaded));
         if let Err(problem) = applied {
             tracing::error!(source = self.source, %problem, "routes refused, the last good ones stay");
             self.refused(&problem);
+        }
+    }
+
+    /// The store is being watched and says nothing: unless what it said last was refused, it holds
+    /// what is live.
+    fn confirm(&self) {
+        if self.live.is_some() && self.status.borrow().problem.is_none() {
+            self.metrics.routes_confirmed();
+            let now = Some(SystemTime::now());
+            self.status.send_modify(|status| status.confirmed = now);
         }
     }
 
@@ -117,7 +147,8 @@ impl Routes {
         for warning in warnings.iter() {
             tracing::warn!(source = self.source, %warning, "routes");
         }
-        self.bind(&document)?;
+        self.bind(&document)
+            .map_err(|problems| format!("{}: {problems}", self.source))?;
         let (routes, revision) = (document.routes.len(), document.revision);
         tracing::info!(source = self.source, routes, revision, "routes are live");
         self.catalog.set_hash(document.hash_hex());
@@ -147,6 +178,14 @@ impl Routes {
         self.metrics.routes_refused();
         self.status
             .send_modify(|status| status.problem = Some(problem.to_owned()));
+    }
+}
+
+/// What is wrong, with every problem of the document by line and key.
+fn explain(error: &StoreError) -> String {
+    match error.document_error() {
+        Some(problems) => format!("{error}: {problems}"),
+        None => error.to_string(),
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn connections(config: &Config) -> Settings {
     let listen = ListenSettings {
         addr: data.listen,
         backlog: data.backlog,
-        max_connections: data.max_connections,
+        max_connections: super::descriptors::room_for(data.max_connections),
         accepts_per_second: data.accepts_per_second.unwrap_or_default(),
         proxy_protocol: data.proxy_protocol == ProxyProtocol::Required,
         proxy_timeout: limits.hello_timeout,
@@ -69,7 +69,7 @@ pub(super) fn keeps_ready(config: &Config) -> bool {
 }
 
 /// Builds the configured handlers. One whose configuration is as it was stays the same handler, with
-/// what it remembers.
+/// what it remembers; but a body file is read anew, for it may have changed under its name.
 ///
 /// # Errors
 /// A body file that cannot be read, by the handler's name.
@@ -80,6 +80,7 @@ pub(super) fn handlers(
     let mut handlers = Handlers::new();
     for (name, config) in config {
         let same = before.filter(|(configs, _)| configs.get(name) == Some(config));
+        let same = same.filter(|_| !reads_a_file(config));
         let kept = same
             .and_then(|(_, handlers)| handlers.get(name))
             .map(Arc::clone);
@@ -90,6 +91,16 @@ pub(super) fn handlers(
         handlers.insert(name.clone(), built);
     }
     Ok(handlers)
+}
+
+fn reads_a_file(config: &HandlerConfig) -> bool {
+    matches!(
+        config,
+        HandlerConfig::Static {
+            body: StaticBody::File(_),
+            ..
+        }
+    )
 }
 
 fn build(config: &HandlerConfig) -> io::Result<Arc<dyn Handler>> {

@@ -11,13 +11,19 @@ use tokio::time::MissedTickBehavior;
 /// How often a data thread shows that its loop turns.
 const PULSE: Duration = Duration::from_secs(1);
 
-/// Starts a data thread for each pulse, each with a runtime of its own. Connections stay on the
+/// A pulse for each of so many data threads, and one for the threads beside them, where connections
+/// are accepted and time passes.
+pub(super) fn pulses(threads: usize) -> Arc<[Pulse]> {
+    let now = Instant::now();
+    let data = (0..threads).map(|at| Pulse::new(format!("data-{at}"), now));
+    data.chain([Pulse::new("work", now)]).collect()
+}
+
+/// Starts the data threads, each with a runtime of its own. Connections stay on the
 /// thread they were given to: no stealing, no shared run queue, and its buffers stay in its cache.
 /// Their runtimes wait for sockets only; time passes on the runtime this is called from.
-pub(super) fn start_workers(pulses: &Arc<[Pulse]>) -> io::Result<Vec<Handle>> {
-    let workers: Vec<Handle> = (0..pulses.len())
-        .map(start_worker)
-        .collect::<io::Result<_>>()?;
+pub(super) fn start_workers(pulses: &Arc<[Pulse]>, threads: usize) -> io::Result<Vec<Handle>> {
+    let workers: Vec<Handle> = (0..threads).map(start_worker).collect::<io::Result<_>>()?;
     tokio::spawn(pulse(workers.clone(), Arc::clone(pulses)));
     Ok(workers)
 }
@@ -29,12 +35,15 @@ fn start_worker(at: usize) -> io::Result<Handle> {
     Ok(handle)
 }
 
-/// Has every data thread show that it still turns.
+/// Has every data thread show that it still turns, and shows that it is asked.
 async fn pulse(workers: Vec<Handle>, pulses: Arc<[Pulse]>) {
     let mut turns = tokio::time::interval(PULSE);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
+        if let Some(pulse) = pulses.last() {
+            pulse.beat(Instant::now());
+        }
         for (at, worker) in workers.iter().enumerate() {
             let pulses = Arc::clone(&pulses);
             worker.spawn(async move {

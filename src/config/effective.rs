@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::keys;
 use super::problem::one_line;
 use super::validated::{
-    Config, HandlerConfig, Latency, LogFormat, ProxyProtocol, Readiness, StaticBody,
+    Config, DataConfig, HandlerConfig, Latency, LogFormat, ProxyProtocol, Readiness, RoutesConfig,
+    StaticBody,
 };
 use super::value::{show_duration, show_size};
 
@@ -110,6 +111,24 @@ impl Config {
                 .map(|name| format!("handlers.{name}")),
         );
         diff
+    }
+
+    /// Takes from `running` every value that only a restart can change, so that what is left differs
+    /// from it in reloadable keys alone.
+    pub fn keep_what_needs_restart(&mut self, running: &Self) {
+        let (data, kept) = (&mut self.data, &running.data);
+        *data = DataConfig {
+            max_connections: data.max_connections,
+            accepts_per_second: data.accepts_per_second,
+            ..kept.clone()
+        };
+        self.routes = RoutesConfig {
+            revision_on_answers: self.routes.revision_on_answers,
+            ..running.routes.clone()
+        };
+        self.server_id.clone_from(&running.server_id);
+        self.sidecar = running.sidecar.clone();
+        self.log.format = running.log.format;
     }
 
     /// All keys outside the handlers that have a value, in table order.

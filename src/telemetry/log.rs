@@ -58,7 +58,10 @@ impl std::fmt::Debug for LogControl {
 pub fn init(style: LogStyle, filter: &str) -> Result<LogControl, LogError> {
     let terminal = std::io::stderr().is_terminal();
     let (filter, control) = reload::Layer::new(EnvFilter::try_new(filter)?);
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    // When standard error is gone there is nowhere to complain; trying would panic.
+    let lines = fmt::layer()
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let lines = match (style, terminal) {
         (LogStyle::Pretty, _) | (LogStyle::Auto, true) => {
             lines.with_ansi(terminal).with_target(false).boxed()

@@ -71,6 +71,10 @@ impl ProcessMetrics {
     /// Registers the series; `phases` are all names the lifecycle has.
     pub fn new(phases: impl IntoIterator<Item = &'static str>) -> ProcessMetrics {
         describe_gauge!("mcpd_lifecycle_state", "1 for the phase the process is in.");
+        describe_counter!(
+            "mcpd_lifecycle_transitions_total",
+            "Steps of the lifecycle, by the phase they led to."
+        );
         describe_gauge!("mcpd_build_info", "The version that runs; always 1.");
         describe_gauge!("mcpd_routes_revision", "Revision of the live route table.");
         describe_gauge!(
@@ -88,6 +92,9 @@ impl ProcessMetrics {
         let metrics = ProcessMetrics {
             phases: phases.into_iter().collect(),
         };
+        for phase in &metrics.phases {
+            counter!("mcpd_lifecycle_transitions_total", "to" => *phase).absolute(0);
+        }
         metrics.phase("");
         metrics
     }
@@ -98,6 +105,12 @@ impl ProcessMetrics {
             let value = if *phase == current { 1.0 } else { 0.0 };
             gauge!("mcpd_lifecycle_state", "state" => *phase).set(value);
         }
+    }
+
+    /// The process has gone over to this phase.
+    pub fn transition(&self, to: &'static str) {
+        counter!("mcpd_lifecycle_transitions_total", "to" => to).increment(1);
+        self.phase(to);
     }
 
     /// A route table is live.

@@ -30,26 +30,37 @@ pub struct Server {
 /// How to start a server.
 pub struct Start {
     command: Command,
+    listen: String,
+    sidecar: String,
 }
 
 impl Start {
     /// `mcpd serve` on free ports, with the shortest drain.
     pub fn new() -> Start {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mcpd"));
-        command.args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--sidecar-listen",
-            "127.0.0.1:0",
-        ]);
+        Start::of(Command::new(env!("CARGO_BIN_EXE_mcpd")))
+    }
+
+    /// The same with at most so many file descriptors.
+    pub fn with_descriptors(limit: u32) -> Start {
+        let mut command = Command::new("sh");
+        let script = "ulimit -n \"$0\" && exec \"$@\"";
+        command.args(["-c", script, &limit.to_string()]);
+        command.arg(env!("CARGO_BIN_EXE_mcpd"));
+        Start::of(command)
+    }
+
+    fn of(mut command: Command) -> Start {
+        command.arg("serve");
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let start = Start { command }
-            .set("LOG__FORMAT", "json")
-            .set("DATA__THREADS", "2");
+        let start = Start {
+            command,
+            listen: "127.0.0.1:0".to_owned(),
+            sidecar: "127.0.0.1:0".to_owned(),
+        };
+        let start = start.set("LOG__FORMAT", "json").set("DATA__THREADS", "2");
         start.set("DRAIN__DELAY", "0s").set("DRAIN__SPREAD", "0s")
     }
 
@@ -76,16 +87,57 @@ impl Start {
         self
     }
 
+    /// The data port, where a free one will not do.
+    pub fn listen(mut self, addr: impl ToString) -> Start {
+        self.listen = addr.to_string();
+        self
+    }
+
+    /// The sidecar port, where a free one will not do.
+    pub fn sidecar(mut self, addr: impl ToString) -> Start {
+        self.sidecar = addr.to_string();
+        self
+    }
+
+    /// Runs it to its end: exit code, standard output and error.
+    pub fn run(mut self) -> (Option<i32>, String, String) {
+        let output = self.finish().output().expect("mcpd starts");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    fn finish(&mut self) -> &mut Command {
+        let ports = [
+            ("--listen", &self.listen),
+            ("--sidecar-listen", &self.sidecar),
+        ];
+        for (flag, addr) in ports {
+            self.command.arg(flag).arg(addr);
+        }
+        &mut self.command
+    }
+
     /// Starts it and waits until both ports are bound.
     pub fn spawn(self) -> Server {
         let mut server = self.spawn_unready();
-        server.data = server.await_port("data listening on ");
+        server.await_data();
         server
     }
 
     /// Starts it and waits for the sidecar port only.
-    pub fn spawn_unready(mut self) -> Server {
-        let mut child = self.command.spawn().expect("mcpd starts");
+    pub fn spawn_unready(self) -> Server {
+        let mut server = self.spawn_unbound();
+        server.await_sidecar();
+        server
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn spawn_unbound(mut self) -> Server {
+        let mut child = self.finish().spawn().expect("mcpd starts");
         let (sender, logs) = mpsc::channel();
         let forward = |from: Box<dyn Read + Send>, sender: mpsc::Sender<String>| {
             std::thread::spawn(move || {
@@ -96,21 +148,20 @@ impl Start {
                 }
             });
         };
-        forward(
-            Box::new(child.stdout.take().expect("piped")),
-            sender.clone(),
-        );
-        forward(Box::new(child.stderr.take().expect("piped")), sender);
+        if let Some(stdout) = child.stdout.take() {
+            forward(Box::new(stdout), sender.clone());
+        }
+        if let Some(stderr) = child.stderr.take() {
+            forward(Box::new(stderr), sender);
+        }
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
-        let mut server = Server {
+        Server {
             child,
             data: nowhere,
             sidecar: nowhere,
             logs,
             seen: Vec::new(),
-        };
-        server.sidecar = server.await_port("sidecar listening on ");
-        server
+        }
     }
 }
 
@@ -118,6 +169,30 @@ impl Server {
     /// A server with the embedded defaults.
     pub fn start() -> Server {
         Start::new().spawn()
+    }
+
+    /// Waits until the data port is bound.
+    pub fn await_data(&mut self) {
+        self.data = self.await_port("data listening on ");
+    }
+
+    /// Waits until the sidecar port is bound.
+    pub fn await_sidecar(&mut self) {
+        self.sidecar = self.await_port("sidecar listening on ");
+    }
+
+    /// Every line of output that came so far and was not awaited.
+    pub fn output(&mut self) -> &[String] {
+        self.seen.extend(self.logs.try_iter());
+        &self.seen
+    }
+
+    /// Every line until the process has closed its outputs, that is, to its end.
+    pub fn output_to_end(&mut self) -> &[String] {
+        while let Ok(line) = self.logs.recv_timeout(PATIENCE) {
+            self.seen.push(line);
+        }
+        &self.seen
     }
 
     fn await_port(&mut self, prefix: &str) -> SocketAddr {
@@ -167,22 +242,21 @@ impl Server {
 
     /// GET on the sidecar port: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.sidecar).expect("the sidecar answers");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let status = text[9..12].parse().unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let chunked = head
-            .to_ascii_lowercase()
-            .contains("transfer-encoding: chunked");
-        assert!(!chunked, "a body of known length");
-        (status, body.to_owned())
+        let (status, _, body) = http(self.sidecar, "GET", path);
+        (status, body)
+    }
+
+    /// Waits until GET gives what `wanted` accepts.
+    pub fn await_get(&self, path: &str, wanted: impl Fn(u16, &str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (status, body) = self.get(path);
+            if wanted(status, &body) {
+                return body;
+            }
+            assert!(Instant::now() < deadline, "{path} stays {status}: {body}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The value of a series, named as in the metrics page: `mcpd_connections` or with labels.
@@ -216,6 +290,25 @@ impl Server {
     }
 }
 
+/// One HTTP request: status, head and body of the answer.
+pub fn http(addr: SocketAddr, method: &str, path: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(addr).expect("the sidecar answers");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let status = text[9..12].parse().unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let head = head.to_ascii_lowercase();
+    let chunked = head.contains("transfer-encoding: chunked");
+    assert!(!chunked, "a body of known length");
+    (status, head, body.to_owned())
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -238,6 +331,10 @@ impl Got {
         Frame::decode_one(&self.0, Side::Client, u32::MAX)
             .expect("the server speaks MCP")
             .0
+    }
+
+    pub fn is_response(&self) -> bool {
+        matches!(self.frame(), Frame::Response(_))
     }
 
     /// `seq_id` and body of a RESPONSE.
@@ -323,6 +420,13 @@ impl Peer {
     pub fn expect_end(&mut self, code: ErrorCode) {
         assert_eq!(self.expect().error(), (0, code));
         assert_eq!(self.next(), None);
+    }
+
+    /// Expects GOAWAY, CLOSING and the end, in this order and with nothing in between.
+    pub fn expect_draining_and_end(&mut self) {
+        let got = self.expect();
+        assert!(matches!(got.frame(), Frame::GoAway(_)), "{got:?}");
+        self.expect_end(ErrorCode::CLOSING);
     }
 
     /// "No more requests."

@@ -105,6 +105,10 @@ fn every_key_reaches_its_own_field_and_only_that() {
         assert_eq!(changed, [doc.key], "the diff names exactly the key");
         assert!(empty.is_empty(), "{}: {empty:?}", doc.key);
         assert_ne!(before, after);
+        let mut kept = after.clone();
+        kept.keep_what_needs_restart(&before);
+        let expected = if doc.reload { &after } else { &before };
+        assert_eq!(&kept, expected, "{} over a reload", doc.key);
     }
 }
 

@@ -1,0 +1,22 @@
+//! What an operator does to a server, and what may happen to one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what helps a test fails it, too"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod config;
+mod drain;
+mod embedded;
+mod health;
+mod ledger;
+mod lifecycle;
+mod metrics_page;
+mod output;
+mod reload;
+mod routes;
+mod swaps;
