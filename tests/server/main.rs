@@ -2,5 +2,7 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+mod tools;
 
 mod basics;
+mod frames;
