@@ -33,7 +33,7 @@ impl Rules {
 pub struct RawFrame<'a> {
     /// The checked header.
     pub header: Header,
-    /// Everything after it, metadata included.
+    /// Everything after it, metadata included; empty if the type is unknown and ignored.
     pub payload: &'a [u8],
 }
 
@@ -59,7 +59,7 @@ pub struct Deframer {
     /// Bytes of frames that are not cut yet, from `pos` on.
     rest: Vec<u8>,
     pos: usize,
-    /// Bytes of an ignored frame that are still to come; they are dropped as they arrive.
+    /// Bytes of an ignored frame that are still to be dropped.
     skip: usize,
     /// Payload length of the incomplete frame, 0 while its header is incomplete too.
     expected: u32,
@@ -80,19 +80,22 @@ impl Deframer {
     }
 
     /// Cuts the next frame, advancing `input`; `None` when all of it was used up, what is left of a
-    /// frame having been stored. Frames of unknown types that may be ignored are skipped.
+    /// frame having been stored. A frame of an unknown type that may be ignored comes out as soon as
+    /// its header is there, so that it can be counted; its payload is dropped as it arrives.
     ///
     /// # Errors
     /// A header that breaks a rule, as soon as its bytes are there. The stream cannot be used on.
-    #[inline]
+    #[inline(always)]
     pub fn next<'d, 'i: 'd>(
         &'d mut self,
         input: &mut &'i [u8],
         rules: &Rules,
         now: Instant,
     ) -> Result<Option<RawFrame<'d>>, FrameError> {
-        if self.rest.is_empty() && self.skip == 0 {
-            // The common case: a whole frame in the input.
+        if self.pos == self.rest.len() && self.skip == 0 {
+            // The common case: a whole frame in the input. Room that an earlier rest took is kept.
+            self.rest.clear();
+            self.pos = 0;
             if let Some(head) = input.first_chunk::<HEADER_LEN>() {
                 let header = Header::parse(head, rules.side, rules.max_payload)?;
                 if header.kind.is_some()
@@ -111,46 +114,54 @@ impl Deframer {
         self.next_stored(input, rules, now)
     }
 
+    #[inline(never)]
     fn next_stored<'d>(
         &'d mut self,
         input: &mut &[u8],
         rules: &Rules,
         now: Instant,
     ) -> Result<Option<RawFrame<'d>>, FrameError> {
-        loop {
+        if self.skip > 0 {
             self.drop_skipped(input);
-            if self.skip > 0 || !self.fill(HEADER_LEN, input) {
-                return self.incomplete(now);
-            }
-            let Some(head) = self.rest[self.pos..].first_chunk::<HEADER_LEN>() else {
-                return self.incomplete(now);
-            };
-            let header = Header::parse(head, rules.side, rules.max_payload)?;
-            self.expected = header.payload_len;
-            if header.kind.is_none() {
-                self.pos += HEADER_LEN;
-                self.skip = header.payload_len as usize;
-                self.since = self.since.filter(|_| self.skip > 0);
-                continue;
-            }
-            if !self.fill(header.frame_len(), input) {
-                return self.incomplete(now);
-            }
-            let start = self.pos + HEADER_LEN;
-            self.pos += header.frame_len();
-            (self.since, self.expected) = (None, 0);
+        }
+        if self.skip > 0 || !self.fill(HEADER_LEN, input) {
+            return self.incomplete(now);
+        }
+        let Some(head) = self.rest[self.pos..].first_chunk::<HEADER_LEN>() else {
+            return self.incomplete(now);
+        };
+        let header = Header::parse(head, rules.side, rules.max_payload)?;
+        self.expected = header.payload_len;
+        if header.kind.is_none() {
+            self.pos += HEADER_LEN;
+            self.skip = header.payload_len as usize;
+            // Its time runs for as long as its payload does.
+            self.since.get_or_insert(now);
+            self.drop_skipped(input);
             return Ok(Some(RawFrame {
                 header,
-                payload: &self.rest[start..self.pos],
+                payload: &[],
             }));
         }
+        if !self.fill(header.frame_len(), input) {
+            return self.incomplete(now);
+        }
+        let start = self.pos + HEADER_LEN;
+        self.pos += header.frame_len();
+        (self.since, self.expected) = (None, 0);
+        Ok(Some(RawFrame {
+            header,
+            payload: &self.rest[start..self.pos],
+        }))
     }
 
     /// Stores input that is not to be cut yet, because its frames have nowhere to go. They come out
     /// of [`Deframer::next`] later, before any new input.
     pub fn hold(&mut self, input: &[u8]) {
-        self.compact();
-        self.rest.extend_from_slice(input);
+        if !input.is_empty() {
+            self.compact();
+            self.rest.extend_from_slice(input);
+        }
         self.since = None;
     }
 
@@ -196,7 +207,7 @@ impl Deframer {
         }
     }
 
-    /// Drops bytes of an ignored frame, first from what is stored.
+    /// Drops bytes of an ignored frame, first from what is stored; it ends with the last of them.
     fn drop_skipped(&mut self, input: &mut &[u8]) {
         let stored = self.skip.min(self.rest.len() - self.pos);
         self.pos += stored;
@@ -204,6 +215,9 @@ impl Deframer {
         let fresh = self.skip.min(input.len());
         *input = &input[fresh..];
         self.skip -= fresh;
+        if self.skip == 0 {
+            (self.since, self.expected) = (None, 0);
+        }
     }
 
     /// Makes `need` bytes available in `rest`, as far as the input goes; takes no more than that, so
@@ -229,154 +243,4 @@ impl Deframer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{ErrorCode, Frame, Heartbeat, Request};
-    use proptest::prelude::*;
-
-    const RULES: Rules = Rules::new(Side::Server, 1 << 20);
-
-    /// Cuts `stream`, fed in pieces of the given sizes, into sequence numbers.
-    fn cut(stream: &[u8], pieces: impl IntoIterator<Item = usize>) -> Result<Vec<u16>, FrameError> {
-        let (mut deframer, now) = (Deframer::new(), Instant::now());
-        let (mut seqs, mut rest) = (Vec::new(), stream);
-        for size in pieces.into_iter().chain([stream.len()]) {
-            let (mut input, after) = rest.split_at(size.min(rest.len()));
-            rest = after;
-            while let Some(frame) = deframer.next(&mut input, &RULES, now)? {
-                Frame::decode(&frame.header, frame.payload, Side::Server)?;
-                seqs.push(frame.header.seq);
-            }
-            assert!(input.is_empty());
-            deframer.release();
-        }
-        assert!(!deframer.has_rest() && deframer.deadline(&RULES).is_none());
-        assert_eq!(deframer.capacity(), 0, "an idle connection owns no buffer");
-        Ok(seqs)
-    }
-
-    fn stream() -> Vec<u8> {
-        let mut wire = Vec::new();
-        Request {
-            seq: 1,
-            topic: b"echo",
-            body: &[b'x'; 50],
-            ..Request::default()
-        }
-        .encode(&mut wire);
-        wire.extend_from_slice(b"\x01\x33\0\0\0\0\0\x07\0\x10ignored");
-        Heartbeat {
-            seq: 2,
-            data: b"12345678",
-            ..Heartbeat::default()
-        }
-        .encode(&mut wire);
-        Request {
-            seq: 3,
-            topic: b"a",
-            ..Request::default()
-        }
-        .encode(&mut wire);
-        wire
-    }
-
-    #[test]
-    fn the_same_frames_come_out_however_the_stream_is_cut() {
-        let wire = stream();
-        assert_eq!(cut(&wire, []), Ok(vec![1, 2, 3]));
-        assert_eq!(cut(&wire, vec![1; wire.len()]), Ok(vec![1, 2, 3]));
-        for at in 0..wire.len() {
-            assert_eq!(cut(&wire, [at]), Ok(vec![1, 2, 3]), "cut at {at}");
-        }
-    }
-
-    #[test]
-    fn held_input_comes_out_before_new_input() {
-        let (wire, now) = (stream(), Instant::now());
-        let mut deframer = Deframer::new();
-        let mut input = &wire[..];
-        assert!(deframer.next(&mut input, &RULES, now).unwrap().is_some());
-        deframer.hold(input);
-        let mut more = &wire[..];
-        let mut seqs = Vec::new();
-        while let Some(frame) = deframer.next(&mut more, &RULES, now).unwrap() {
-            seqs.push(frame.header.seq);
-        }
-        assert_eq!(seqs, [2, 3, 1, 2, 3]);
-    }
-
-    #[test]
-    fn another_protocol_is_told_by_its_first_byte() {
-        for hello in [&b"G"[..], b"\x16", b"GET / HTTP/1.1\r\n\r\n"] {
-            let mut input = hello;
-            let error = Deframer::new()
-                .next(&mut input, &RULES, Instant::now())
-                .unwrap_err();
-            assert_eq!(error.code(), ErrorCode::UNSUPPORTED_VERSION);
-        }
-    }
-
-    #[test]
-    fn a_length_over_the_limit_is_refused_before_anything_is_kept_for_it() {
-        let mut deframer = Deframer::new();
-        let mut input = &b"\x01\x01\0\x01\xff\xff\xff\xff\0\0"[..];
-        let error = deframer
-            .next(&mut input, &RULES, Instant::now())
-            .unwrap_err();
-        assert_eq!(error.code(), ErrorCode::FRAME_TOO_LARGE);
-        assert_eq!(deframer.capacity(), 0);
-    }
-
-    #[test]
-    fn the_time_of_a_frame_runs_from_its_first_byte_and_grows_with_its_size() {
-        let (mut deframer, start) = (Deframer::new(), Instant::now());
-        let later = start + Duration::from_secs(5);
-        assert!(
-            deframer
-                .next(&mut &b"\x01\x01\0\x01"[..], &RULES, start)
-                .unwrap()
-                .is_none()
-        );
-        assert_eq!(
-            deframer.deadline(&RULES),
-            Some(start + Duration::from_secs(30))
-        );
-        assert!(
-            deframer
-                .next(&mut &b"\0\x10\0\0\0\0x"[..], &RULES, later)
-                .unwrap()
-                .is_none()
-        );
-        assert_eq!(
-            deframer.deadline(&RULES),
-            Some(start + Duration::from_secs(30 + 64))
-        );
-        deframer.restart_deadline(later);
-        assert_eq!(
-            deframer.deadline(&RULES),
-            Some(later + Duration::from_secs(30 + 64))
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn any_pieces_give_the_same_frames(pieces in prop::collection::vec(0usize..40, 0..60)) {
-            prop_assert_eq!(cut(&stream(), pieces), Ok(vec![1, 2, 3]));
-        }
-
-        #[test]
-        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), at in 0usize..300) {
-            let (mut deframer, now) = (Deframer::new(), Instant::now());
-            let (first, second) = bytes.split_at(at.min(bytes.len()));
-            'outer: for mut input in [first, second] {
-                loop {
-                    match deframer.next(&mut input, &RULES, now) {
-                        Ok(Some(frame)) => drop(Frame::decode(&frame.header, frame.payload, Side::Server)),
-                        Ok(None) => break,
-                        Err(_) => break 'outer,
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -200,7 +200,7 @@ impl Header {
     ///
     /// # Errors
     /// The first rule that is broken; [`FrameError::code`] is what to answer.
-    #[inline]
+    #[inline(always)]
     pub fn parse(
         bytes: &[u8; HEADER_LEN],
         receiver: Side,
@@ -233,7 +233,7 @@ impl Header {
         Ok(header)
     }
 
-    #[inline]
+    #[inline(always)]
     fn check_kind(&self, wire: u8, receiver: Side) -> Result<(), FrameError> {
         let Some(kind) = self.kind else {
             let skip = self.flags.has(Flags::IGNORABLE);

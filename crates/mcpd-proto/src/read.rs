@@ -10,7 +10,7 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn new(bytes: &'a [u8], offset: usize) -> Reader<'a> {
         Reader {
             rest: bytes,
@@ -18,7 +18,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, what: &'static str, need: usize) -> Result<&'a [u8], FrameError> {
         let Some((taken, rest)) = self.rest.split_at_checked(need) else {
             let (offset, have) = (self.offset, self.rest.len());
@@ -34,7 +34,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn array<const N: usize>(
         &mut self,
         what: &'static str,
@@ -53,17 +53,17 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn u16(&mut self, what: &'static str) -> Result<u16, FrameError> {
         self.array(what).map(u16::from_be_bytes)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }

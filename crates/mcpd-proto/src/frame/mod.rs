@@ -59,36 +59,50 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     /// The first rule that is broken, metadata before the type's own layout.
-    #[inline]
+    #[inline(always)]
     pub fn decode(
         header: &Header,
+        payload: &'a [u8],
+        receiver: Side,
+    ) -> Result<Frame<'a>, FrameError> {
+        // The two that matter for speed come first and are small enough to be inlined, so that a
+        // caller who looks at one kind never sees the others' fields go through memory.
+        match header.kind {
+            Some(Kind::Request) => return Request::decode(header, payload).map(Frame::Request),
+            Some(Kind::Response) if !header.flags.has(Flags::META) => {
+                let response = Response::from_parts(header, Meta::EMPTY, payload);
+                return Ok(Frame::Response(response));
+            }
+            _ => {}
+        }
+        Frame::decode_any(*header, payload, receiver)
+    }
+
+    /// [`Frame::decode`] for every other kind.
+    ///
+    /// Takes the header by value: a reference would force the caller's into memory.
+    #[inline(never)]
+    fn decode_any(
+        header: Header,
         payload: &'a [u8],
         receiver: Side,
     ) -> Result<Frame<'a>, FrameError> {
         let Some(kind) = header.kind else {
             return Ok(Frame::Ignored);
         };
-        let (meta, rest) = if header.flags.has(Flags::META) {
-            Meta::split(payload)?
-        } else {
-            (Meta::EMPTY, payload)
-        };
-        if kind == Kind::Request {
-            return Request::from_parts(header, meta, rest).map(Frame::Request);
-        }
+        let (meta, rest) = Meta::of(&header, payload)?;
         if let Some(tag) = meta.unknown_critical() {
             return Err(FrameError::MetaCritical(tag));
         }
         match kind {
-            Kind::Request | Kind::Response => {
-                Ok(Frame::Response(Response::from_parts(header, meta, rest)))
-            }
-            Kind::Heartbeat => Heartbeat::from_parts(header, meta, rest).map(Frame::Heartbeat),
-            Kind::Ack => Ack::from_parts(header, meta, rest).map(Frame::Ack),
-            Kind::Error => ErrorFrame::from_parts(header, meta, rest, receiver).map(Frame::Error),
-            Kind::Hello => Hello::from_parts(header, meta, rest).map(Frame::Hello),
+            Kind::Request => Request::from_parts(&header, meta, rest).map(Frame::Request),
+            Kind::Response => Ok(Frame::Response(Response::from_parts(&header, meta, rest))),
+            Kind::Heartbeat => Heartbeat::from_parts(&header, meta, rest).map(Frame::Heartbeat),
+            Kind::Ack => Ack::from_parts(&header, meta, rest).map(Frame::Ack),
+            Kind::Error => ErrorFrame::from_parts(&header, meta, rest, receiver).map(Frame::Error),
+            Kind::Hello => Hello::from_parts(&header, meta, rest).map(Frame::Hello),
             Kind::GoAway => GoAway::from_parts(meta, rest).map(Frame::GoAway),
-            Kind::Cancel => Cancel::from_parts(header, meta, rest).map(Frame::Cancel),
+            Kind::Cancel => Cancel::from_parts(&header, meta, rest).map(Frame::Cancel),
             Kind::Confirm => Confirm::from_parts(meta, rest).map(Frame::Confirm),
         }
     }
@@ -98,6 +112,7 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     /// As [`Header::parse`] and [`Frame::decode`]; [`FrameError::Short`] when bytes are missing.
+    #[inline(always)]
     pub fn decode_one(
         bytes: &'a [u8],
         receiver: Side,

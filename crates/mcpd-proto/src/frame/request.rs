@@ -41,7 +41,14 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    #[inline]
+    /// Decodes the payload of a checked header. An unknown critical tag is not an error here.
+    #[inline(always)]
+    pub(crate) fn decode(header: &Header, payload: &'a [u8]) -> Result<Request<'a>, FrameError> {
+        let (meta, rest) = Meta::of(header, payload)?;
+        Request::from_parts(header, meta, rest)
+    }
+
+    #[inline(always)]
     pub(super) fn from_parts(
         header: &Header,
         meta: Meta<'a>,

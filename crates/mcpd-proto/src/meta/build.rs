@@ -40,7 +40,7 @@ pub enum MetaError {
     TooManyHeaders,
 }
 
-/// Room that headers, token and features leave: the tags of bounded size need 1,292 bytes together,
+/// Room that headers, token and features leave: the tags of bounded size need 1,299 bytes together,
 /// so setting one of those cannot fail for lack of room.
 const KEPT_FREE: usize = 1536;
 
@@ -77,20 +77,23 @@ impl MetaBuf {
     /// Copies the entry `tag` of `meta`, if it is there.
     ///
     /// # Errors
-    /// [`MetaError::TooLarge`].
+    /// [`MetaError`]; critical tags are not copied, as nobody here can vouch for them.
     pub fn copy(&mut self, tag: u8, meta: Meta<'_>) -> Result<(), MetaError> {
         let found = meta.entries().find(|(t, _)| *t == tag);
         found.map_or(Ok(()), |(tag, value)| self.set(tag, value))
     }
 
     fn set(&mut self, tag: u8, value: &[u8]) -> Result<(), MetaError> {
-        if !is_valid(tag, value) {
+        if tag >= tag::CRITICAL || !is_valid(tag, value) {
             return Err(MetaError::Value(tag));
         }
         if tag != tag::HEADER {
             self.remove(tag);
+        } else if self.view().headers().count() >= MAX_HEADERS {
+            return Err(MetaError::TooManyHeaders);
         }
-        let open_ended = matches!(tag, tag::HEADER | tag::AUTH_TOKEN | tag::FEATURES);
+        let open_ended =
+            matches!(tag, tag::HEADER | tag::AUTH_TOKEN | tag::FEATURES) || !tag::is_known(tag);
         let max = if open_ended {
             MAX_META_LEN - KEPT_FREE
         } else {
@@ -121,8 +124,8 @@ impl MetaBuf {
             self.bytes
                 .splice(at..at, head.into_iter().chain(value.iter().copied()));
         }
-        if tag < 64 {
-            self.present |= tag::KNOWN & (1 << tag);
+        if tag::is_known(tag) {
+            self.present |= 1 << tag;
         }
     }
 
@@ -188,9 +191,6 @@ impl MetaBuf {
     /// # Errors
     /// [`MetaError`]; the end of a block is kept for the tags of bounded size.
     pub fn add_header(&mut self, key: &str, value: &[u8]) -> Result<(), MetaError> {
-        if self.view().headers().count() >= MAX_HEADERS {
-            return Err(MetaError::TooManyHeaders);
-        }
         let Ok(len) = u8::try_from(key.len()) else {
             return Err(MetaError::Value(tag::HEADER));
         };

@@ -31,10 +31,10 @@ pub(super) fn block(block: &[u8]) -> Result<Meta<'_>, FrameError> {
             critical = if critical == 0 { tag } else { critical };
             continue;
         }
-        let bit = if tag < 64 { tag::KNOWN & (1 << tag) } else { 0 };
-        if bit == 0 {
+        if !tag::is_known(tag) {
             continue;
         }
+        let bit = 1 << tag;
         if tag == tag::HEADER {
             headers += 1;
             if headers > MAX_HEADERS {

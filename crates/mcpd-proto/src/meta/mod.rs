@@ -10,6 +10,7 @@ pub mod tag;
 pub use build::{MetaBuf, MetaError};
 
 use crate::error::FrameError;
+use crate::header::{Flags, Header};
 use crate::read::Reader;
 use std::time::Duration;
 
@@ -90,8 +91,20 @@ impl<'a> Meta<'a> {
         check::block(block)
     }
 
-    /// Splits a payload whose META flag is set into its metadata and what follows.
-    pub(crate) fn split(payload: &'a [u8]) -> Result<(Meta<'a>, &'a [u8]), FrameError> {
+    /// Splits a payload into its metadata, if the header says there is some, and what follows.
+    #[inline(always)]
+    pub(crate) fn of(
+        header: &Header,
+        payload: &'a [u8],
+    ) -> Result<(Meta<'a>, &'a [u8]), FrameError> {
+        if header.flags.has(Flags::META) {
+            Meta::split(payload)
+        } else {
+            Ok((Meta::EMPTY, payload))
+        }
+    }
+
+    fn split(payload: &'a [u8]) -> Result<(Meta<'a>, &'a [u8]), FrameError> {
         let mut reader = Reader::new(payload, 0);
         let len = usize::from(reader.u16("metadata length")?);
         if len > crate::limits::MAX_META_LEN {

@@ -11,8 +11,14 @@ macro_rules! tags {
         }
 
         /// Bit n is set when tag n is known; all known tags are below 64.
-        pub(super) const KNOWN: u64 = $(1 << $value)|*;
+        const KNOWN: u64 = $(1 << $value)|*;
     };
+}
+
+/// Whether this build knows the tag.
+#[inline]
+pub(super) const fn is_known(tag: u8) -> bool {
+    tag < 64 && KNOWN & (1 << tag) != 0
 }
 
 tags! {

@@ -2,38 +2,16 @@
 
 use super::Ended;
 use super::in_flight::InFlight;
-use super::link::{HeartbeatSettings, Link, LinkReport};
+use super::link::{Link, LinkReport};
+use super::settings::ClientSettings;
 use crate::code::ErrorCode;
 use crate::deframe::{RawFrame, Rules};
-use crate::frame::{Ack, Cancel, ErrorFrame, Frame, GoAway, Heartbeat, Hello, Request, Response};
+use crate::frame::{Ack, Cancel, ErrorFrame, Frame, GoAway, Hello, Request, Response};
 use crate::header::Side;
-use crate::limits::{
-    CLIENT_MAX_PAYLOAD, FRAME_TIMEOUT, HEADER_LEN, SERVER_MAX_PAYLOAD, UNANNOUNCED_IN_FLIGHT,
-};
+use crate::limits::{HEADER_LEN, SERVER_MAX_PAYLOAD, UNANNOUNCED_IN_FLIGHT};
 use crate::meta::{Meta, MetaBuf};
 use crate::topic::{Topic, TopicError};
 use std::time::{Duration, Instant};
-
-/// How a client behaves on one connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientSettings {
-    /// Our heartbeats.
-    pub heartbeat: HeartbeatSettings,
-    /// Largest payload taken, in bytes.
-    pub max_payload: u32,
-    /// Time for one frame, to which a second is added for each 16 KiB.
-    pub frame_timeout: Duration,
-}
-
-impl Default for ClientSettings {
-    fn default() -> ClientSettings {
-        ClientSettings {
-            heartbeat: HeartbeatSettings::default(),
-            max_payload: CLIENT_MAX_PAYLOAD,
-            frame_timeout: FRAME_TIMEOUT,
-        }
-    }
-}
 
 /// What a frame from the server means.
 #[derive(Debug)]
@@ -89,6 +67,14 @@ pub enum Fate {
     Unknown,
 }
 
+/// How far HELLO got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    Unsent,
+    Asked,
+    Answered,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Sent {
     acked: bool,
@@ -103,7 +89,7 @@ pub struct Client {
     link: Link,
     max_payload: u32,
     max_in_flight: u16,
-    hello_sent: bool,
+    hello: Greeting,
     going_away: bool,
     closed: Option<ErrorCode>,
 }
@@ -117,7 +103,7 @@ impl Client {
             link: Link::new(settings.heartbeat, now),
             max_payload: SERVER_MAX_PAYLOAD,
             max_in_flight: UNANNOUNCED_IN_FLIGHT,
-            hello_sent: false,
+            hello: Greeting::Unsent,
             going_away: false,
             closed: None,
             settings,
@@ -136,9 +122,10 @@ impl Client {
     /// Appends a HELLO with what `meta` says (CLIENT_ID, AUTH_TOKEN, AGENT…) and this client's
     /// HEARTBEAT_MS and MAX_PAYLOAD. It must be the first frame; a second call appends nothing.
     pub fn hello(&mut self, mut meta: MetaBuf, out: &mut Vec<u8>) {
-        if std::mem::replace(&mut self.hello_sent, true) {
+        if self.hello != Greeting::Unsent || self.closed.is_some() {
             return;
         }
+        self.hello = Greeting::Asked;
         meta.set_heartbeat(self.link.announced());
         meta.set_max_payload(self.settings.max_payload);
         Hello {
@@ -189,7 +176,7 @@ impl Client {
 
     /// Appends a CANCEL if `seq` is unanswered. Its answer still comes.
     pub fn cancel(&mut self, seq: u16, out: &mut Vec<u8>) {
-        if self.in_flight.contains(seq) {
+        if self.closed.is_none() && self.in_flight.contains(seq) {
             Cancel {
                 seq,
                 meta: Meta::EMPTY,
@@ -208,7 +195,18 @@ impl Client {
         self.link.sent(now);
     }
 
-    /// Takes a frame. Frames that must go out at once are appended to `out`.
+    /// This side does not read for now; the server's silence does not count.
+    pub fn pause_reading(&mut self, now: Instant) {
+        self.link.pause(now);
+    }
+
+    /// This side reads again.
+    pub fn resume_reading(&mut self, now: Instant) {
+        self.link.resume(now);
+    }
+
+    /// Takes a frame. Frames that must go out at once are appended to `out`. After
+    /// [`ClientEvent::Closed`] there is nothing more to take: what still comes is passed over.
     ///
     /// # Errors
     /// The server broke the protocol: send the code with `seq_id` 0 and close.
@@ -218,6 +216,9 @@ impl Client {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<ClientEvent<'a>, Ended> {
+        if self.closed.is_some() {
+            return Ok(ClientEvent::None);
+        }
         match Frame::decode(&raw.header, raw.payload, Side::Client)? {
             Frame::Response(response) => {
                 self.settle(response.seq)?;
@@ -225,7 +226,10 @@ impl Client {
             }
             Frame::Error(error) => self.error(error),
             Frame::Ack(ack) => Ok(self.ack(ack)),
-            Frame::Heartbeat(beat) => Ok(self.heartbeat(beat, now, out)),
+            Frame::Heartbeat(beat) => Ok(self
+                .link
+                .heartbeat(&beat, now, out)
+                .map_or(ClientEvent::None, ClientEvent::Link)),
             Frame::Hello(hello) => self.welcome(hello),
             Frame::GoAway(goaway) => {
                 self.going_away = true;
@@ -265,36 +269,12 @@ impl Client {
         }
     }
 
-    fn heartbeat(
-        &mut self,
-        beat: Heartbeat<'_>,
-        now: Instant,
-        out: &mut Vec<u8>,
-    ) -> ClientEvent<'static> {
-        if beat.reply {
-            return self
-                .link
-                .answered(now, beat.seq)
-                .map_or(ClientEvent::None, ClientEvent::Link);
-        }
-        if let Some(interval) = beat.meta.heartbeat() {
-            self.link.peer_announces(interval);
-        }
-        Heartbeat {
-            seq: beat.seq,
-            reply: true,
-            data: beat.data,
-            meta: Meta::EMPTY,
-        }
-        .encode(out);
-        ClientEvent::None
-    }
-
     fn welcome<'a>(&mut self, hello: Hello<'a>) -> Result<ClientEvent<'a>, Ended> {
-        if !self.hello_sent {
-            let text = "a HELLO answer without a HELLO";
+        if self.hello != Greeting::Asked {
+            let text = "a HELLO answer that nobody waits for";
             return Err(Ended::new(ErrorCode::PROTOCOL_ERROR, text));
         }
+        self.hello = Greeting::Answered;
         if let Some(interval) = hello.meta.heartbeat() {
             self.link.peer_announces(interval);
         }
@@ -328,13 +308,9 @@ impl Client {
 
     /// The connection has ended, in order or not: gives every unanswered request and its fate.
     ///
-    /// Only CLOSING says that what was neither answered nor ACKed was not executed; so do refusals
-    /// of the connection itself, which come before any request is looked at.
+    /// Only CLOSING says that what was neither answered nor ACKed was not executed.
     pub fn abandon(&mut self) -> Vec<(u16, Fate)> {
-        let orderly = matches!(
-            self.closed,
-            Some(ErrorCode::CLOSING | ErrorCode::TOO_MANY_CONNECTIONS)
-        );
+        let orderly = self.closed == Some(ErrorCode::CLOSING);
         let fate = |sent: Sent| {
             if orderly && !sent.acked {
                 Fate::NotExecuted
@@ -350,7 +326,8 @@ impl Client {
 
     /// When [`Client::on_deadline`] has something to do. It may be early, never late.
     pub fn deadline(&self) -> Option<Instant> {
-        self.link.deadline()
+        // A client that was told to go has nothing to say any more.
+        self.closed.map_or_else(|| self.link.deadline(), |_| None)
     }
 
     /// Does what is due at `now`; heartbeats are appended to `out`.
@@ -362,7 +339,10 @@ impl Client {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<Option<LinkReport>, Ended> {
-        self.link.on_deadline(now, out)
+        match self.closed {
+            Some(_) => Ok(None),
+            None => self.link.on_deadline(now, out),
+        }
     }
 
     /// Our and the server's heartbeat interval.

@@ -9,8 +9,8 @@
 use super::Ended;
 use crate::code::ErrorCode;
 use crate::frame::Heartbeat;
-use crate::limits::{DEAD_AFTER_INTERVALS, DEFAULT_HEARTBEAT};
-use crate::meta::MetaBuf;
+use crate::limits::{DEAD_AFTER_INTERVALS, DEFAULT_HEARTBEAT, MAX_HEARTBEAT, MIN_HEARTBEAT};
+use crate::meta::{Meta, MetaBuf};
 use std::time::{Duration, Instant};
 
 /// Quiet, answered heartbeats before the interval is stretched one step.
@@ -19,7 +19,8 @@ const ROUNDS_PER_STEP: u8 = 3;
 /// How often a side shows that it is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeartbeatSettings {
-    /// The interval at the start and after a miss; 1–600 s.
+    /// The interval at the start and after a miss; 1–600 s, what is outside is taken for the nearer
+    /// end, as nothing else can be announced.
     pub interval: Duration,
     /// The longest it may stretch to; not below `interval`.
     pub max_interval: Duration,
@@ -47,6 +48,8 @@ pub enum LinkReport {
 struct Ping {
     seq: u16,
     sent: Instant,
+    /// When it counts as missed; not while this side does not read, as the answer may be there.
+    due: Instant,
     /// The interval this one announces.
     proposes: Option<Duration>,
     missed: bool,
@@ -76,6 +79,10 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(settings: HeartbeatSettings, now: Instant) -> Link {
+        let settings = HeartbeatSettings {
+            interval: settings.interval.clamp(MIN_HEARTBEAT, MAX_HEARTBEAT),
+            max_interval: settings.max_interval.min(MAX_HEARTBEAT),
+        };
         Link {
             settings,
             // A peer that was told nothing expects the default; more often is always allowed.
@@ -131,10 +138,18 @@ impl Link {
     pub(super) fn peer_announces(&mut self, interval: Duration) {
         self.peer_interval = interval;
         self.peer_announced = true;
-        // Never beyond the peer's: shrinking needs no consent.
-        if self.interval > interval {
-            self.interval = interval.max(self.settings.interval.min(self.interval));
-        }
+        // Shrinking needs no consent.
+        self.interval = self.bounded(self.interval);
+    }
+
+    /// How far the interval may be stretched.
+    fn ceiling(&self) -> Duration {
+        self.settings.max_interval.min(self.peer_interval)
+    }
+
+    /// As much of `interval` as is allowed: what was configured needs nobody's leave.
+    fn bounded(&self, interval: Duration) -> Duration {
+        interval.min(self.ceiling().max(self.settings.interval))
     }
 
     pub(super) fn pause(&mut self, now: Instant) {
@@ -143,17 +158,22 @@ impl Link {
 
     pub(super) fn resume(&mut self, now: Instant) {
         if let Some(since) = self.paused_at.take() {
-            self.last_received += now.saturating_duration_since(since);
+            let paused = now.saturating_duration_since(since);
+            self.last_received = (self.last_received + paused).min(now);
+            if let Some(ping) = &mut self.ping {
+                ping.due += paused;
+            }
         }
     }
 
     /// When `on_deadline` has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
+        let reading = self.paused_at.is_none();
         let ours = match self.ping {
             None => Some(self.last_sent + self.interval),
-            Some(ping) => (!ping.missed).then_some(ping.sent + self.interval),
+            Some(ping) => (reading && !ping.missed).then_some(ping.due),
         };
-        let dead = self.paused_at.is_none().then(|| self.dead_at());
+        let dead = reading.then(|| self.dead_at());
         ours.into_iter().chain(dead).min()
     }
 
@@ -167,22 +187,19 @@ impl Link {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<Option<LinkReport>, Ended> {
-        if self.paused_at.is_none() && now >= self.dead_at() {
+        let reading = self.paused_at.is_none();
+        if reading && now >= self.dead_at() {
             let silent = now.saturating_duration_since(self.last_received).as_secs();
             let text = format!("nothing received for {silent} s");
             return Err(Ended::new(ErrorCode::HEARTBEAT_TIMEOUT, text));
         }
         match &mut self.ping {
             None if now >= self.last_sent + self.interval => self.send(now, out),
-            // While we do not read, the answer may well be there.
-            Some(ping) if !ping.missed && now >= ping.sent + self.interval => {
-                ping.missed = self.paused_at.is_none();
-                if ping.missed {
-                    self.quiet_rounds = 0;
-                    self.interval = self.interval.min(self.settings.interval);
-                    return Ok(Some(LinkReport::Miss));
-                }
-                ping.sent = now;
+            Some(ping) if reading && !ping.missed && now >= ping.due => {
+                ping.missed = true;
+                self.quiet_rounds = 0;
+                self.interval = self.interval.min(self.settings.interval);
+                return Ok(Some(LinkReport::Miss));
             }
             _ => {}
         }
@@ -209,6 +226,7 @@ impl Link {
         self.ping = Some(Ping {
             seq,
             sent: now,
+            due: now + self.interval,
             proposes,
             missed: false,
         });
@@ -220,30 +238,51 @@ impl Link {
         if !self.peer_announced {
             return None;
         }
-        let ceiling = self.settings.max_interval.min(self.peer_interval);
-        let stretch = self.quiet_rounds >= ROUNDS_PER_STEP && self.interval < ceiling;
-        let wanted = if stretch {
-            (self.interval * 2).min(ceiling)
+        let wanted = if self.quiet_rounds >= ROUNDS_PER_STEP {
+            (self.interval * 2).min(self.ceiling()).max(self.interval)
         } else {
             self.interval
         };
         (wanted != self.told).then_some(wanted)
     }
 
+    /// Takes a HEARTBEAT: appends the answer to a question, learns from the answer to ours.
+    pub(super) fn heartbeat(
+        &mut self,
+        beat: &Heartbeat<'_>,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Option<LinkReport> {
+        if let Some(interval) = beat.meta.heartbeat() {
+            self.peer_announces(interval);
+        }
+        if beat.reply {
+            return self.answered(now, beat.seq);
+        }
+        Heartbeat {
+            reply: true,
+            meta: Meta::EMPTY,
+            ..*beat
+        }
+        .encode(out);
+        None
+    }
+
     /// The peer answered a heartbeat; `None` if it is not the one that is open.
-    pub(super) fn answered(&mut self, now: Instant, seq: u16) -> Option<LinkReport> {
+    fn answered(&mut self, now: Instant, seq: u16) -> Option<LinkReport> {
         let ping = self.ping.take_if(|ping| ping.seq == seq)?;
         if let Some(interval) = ping.proposes {
             self.told = interval;
         }
-        if !ping.missed {
-            let stretched = self.told > self.interval;
-            self.quiet_rounds = if stretched {
-                0
-            } else {
-                self.quiet_rounds.saturating_add(1)
-            };
-            self.interval = self.told;
+        match ping.proposes {
+            // The peer knows it now, but the reason for it is gone.
+            _ if ping.missed => {}
+            Some(interval) if interval > self.interval => {
+                // Meanwhile the peer may have announced less.
+                self.interval = self.bounded(interval);
+                self.quiet_rounds = 0;
+            }
+            _ => self.quiet_rounds = self.quiet_rounds.saturating_add(1),
         }
         Some(LinkReport::RoundTrip(
             now.saturating_duration_since(ping.sent),

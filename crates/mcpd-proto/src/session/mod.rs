@@ -15,13 +15,17 @@
 
 mod budget;
 mod client;
+mod event;
 mod in_flight;
 mod link;
 mod server;
+mod settings;
 
-pub use client::{Client, ClientEvent, ClientSettings, Fate, SendError};
+pub use client::{Client, ClientEvent, Fate, SendError};
+pub use event::{Admitted, ServerEvent};
 pub use link::{HeartbeatSettings, LinkReport};
-pub use server::{Admitted, Server, ServerEvent, ServerSettings, Welcome};
+pub use server::Server;
+pub use settings::{ClientSettings, ServerSettings, Welcome};
 
 use crate::code::ErrorCode;
 use crate::error::FrameError;
@@ -51,3 +55,6 @@ impl From<FrameError> for Ended {
         Ended::new(error.code(), error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,93 +2,19 @@
 
 use super::Ended;
 use super::budget::Budget;
+use super::event::{Admitted, ServerEvent};
 use super::in_flight::InFlight;
-use super::link::{HeartbeatSettings, Link, LinkReport};
+use super::link::{Link, LinkReport};
+use super::settings::{ServerSettings, Welcome};
 use crate::code::ErrorCode;
 use crate::deframe::{RawFrame, Rules};
-use crate::frame::{Frame, GoAway, GoAwayReason, Heartbeat, Hello, Request};
+use crate::frame::{Frame, GoAway, GoAwayReason, Hello, Request};
 use crate::header::{Kind, Side};
-use crate::limits::{
-    CLIENT_MAX_PAYLOAD, FRAME_TIMEOUT, MAX_DEMANDED_HELLO_LEN, SERVER_MAX_PAYLOAD,
-};
+use crate::limits::{CLIENT_MAX_PAYLOAD, MAX_DEMANDED_HELLO_LEN};
 use crate::meta::MetaBuf;
 use crate::topic::Topic;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What a server tells its clients and holds them to. Shared by all connections.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerSettings {
-    /// SERVER_ID, ≤ 128 bytes.
-    pub server_id: String,
-    /// INCARNATION of the memory of message ids.
-    pub incarnation: [u8; 16],
-    /// Largest payload taken, in bytes; at least 1 MiB, as clients may count on that unannounced.
-    pub max_payload: u32,
-    /// Unanswered requests a connection may have; at least 256, as for `max_payload`.
-    pub max_in_flight: u16,
-    /// Our heartbeats.
-    pub heartbeat: HeartbeatSettings,
-    /// HEARTBEAT, CANCEL, CONFIRM, ERROR and ignored frames a client may send in a second.
-    pub control_per_second: u32,
-    /// Time for one frame, to which a second is added for each 16 KiB.
-    pub frame_timeout: Duration,
-    /// Set where credentials are demanded: time from accept to a complete HELLO.
-    pub demand_hello: Option<Duration>,
-}
-
-impl Default for ServerSettings {
-    fn default() -> ServerSettings {
-        ServerSettings {
-            server_id: "mcpd".to_owned(),
-            incarnation: [0; 16],
-            max_payload: SERVER_MAX_PAYLOAD,
-            max_in_flight: 1024,
-            heartbeat: HeartbeatSettings::default(),
-            control_per_second: 2000,
-            frame_timeout: FRAME_TIMEOUT,
-            demand_hello: None,
-        }
-    }
-}
-
-/// A request that passed everything a connection can judge by itself.
-#[derive(Debug, Clone, Copy)]
-pub struct Admitted<'a> {
-    /// The frame.
-    pub request: Request<'a>,
-    /// Its topic, valid.
-    pub topic: Topic<'a>,
-}
-
-/// What a frame asks the driver to do.
-#[derive(Debug)]
-pub enum ServerEvent<'a> {
-    /// Nothing: it was dealt with.
-    None,
-    /// Run this. Call [`Server::begin`] unless it was answered at once.
-    Request(Admitted<'a>),
-    /// Answer this with an ERROR; the connection goes on.
-    Refused(Request<'a>, ErrorCode, String),
-    /// Stop the work on this unanswered request, then answer CANCELLED.
-    Cancel(u16),
-    /// Decide on this HELLO, with [`Server::welcome`] or by ending the connection, before the next
-    /// frame is looked at.
-    Hello(Hello<'a>),
-    /// The outcome of this message id has arrived.
-    Confirm([u8; 16]),
-    /// A heartbeat taught something.
-    Link(LinkReport),
-    /// The peer reports a connection error; it is to be logged, not answered.
-    PeerError(ErrorCode, &'a str),
-}
-
-/// The parts of a HELLO answer that a driver decides.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Welcome {
-    /// DEDUP_WINDOW_S, where there is a memory of message ids.
-    pub dedup_window_s: Option<u32>,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -161,7 +87,7 @@ impl Server {
     ///
     /// # Errors
     /// The connection must end: send the code with `seq_id` 0, flush, close.
-    #[inline]
+    #[inline(always)]
     pub fn receive<'a>(
         &mut self,
         raw: &RawFrame<'a>,
@@ -169,17 +95,23 @@ impl Server {
         control: &mut Vec<u8>,
     ) -> Result<ServerEvent<'a>, Ended> {
         if self.state != State::Open {
-            self.first_frame(raw)?;
+            self.first_frame(raw.header.kind, now)?;
         }
-        match Frame::decode(&raw.header, raw.payload, Side::Server)? {
-            Frame::Request(request) => self.request(request),
-            frame => self.other(frame, now, control),
+        // The request may be faster than the timer.
+        self.refusing |= self.refuse_at.is_some_and(|at| now >= at);
+        if raw.header.kind == Some(Kind::Request) {
+            return self.request(Request::decode(&raw.header, raw.payload)?);
         }
+        self.other(*raw, now, control)
     }
 
     /// Checks the order of frames while the connection is not open yet.
-    fn first_frame(&mut self, raw: &RawFrame<'_>) -> Result<(), Ended> {
-        let is_hello = raw.header.kind == Some(Kind::Hello);
+    fn first_frame(&mut self, kind: Option<Kind>, now: Instant) -> Result<(), Ended> {
+        let is_hello = kind == Some(Kind::Hello);
+        if self.state == State::Opening {
+            // The frame may be faster than the timer.
+            self.check_hello_time(now)?;
+        }
         match self.state {
             State::Opening if self.hello_by.is_some() && !is_hello => {
                 let text = "the first frame must be a HELLO with credentials";
@@ -197,45 +129,56 @@ impl Server {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn request<'a>(&mut self, request: Request<'a>) -> Result<ServerEvent<'a>, Ended> {
         self.link.used();
+        match Topic::parse(request.topic) {
+            Ok(topic)
+                if !topic.is_reserved()
+                    && request.meta.unknown_critical().is_none()
+                    && self.in_flight.len() < usize::from(self.settings.max_in_flight)
+                    && !self.in_flight.contains(request.seq) =>
+            {
+                Ok(ServerEvent::Request(Admitted { request, topic }))
+            }
+            _ => self.refuse(request),
+        }
+    }
+
+    /// Says what is wrong with a request, the first thing in the protocol's order.
+    #[cold]
+    #[inline(never)]
+    fn refuse<'a>(&self, request: Request<'a>) -> Result<ServerEvent<'a>, Ended> {
         if self.in_flight.contains(request.seq) {
             let text = format!("seq_id {} is still unanswered", request.seq);
             return Err(Ended::new(ErrorCode::PROTOCOL_ERROR, text));
         }
-        let topic = match Topic::parse(request.topic) {
-            Ok(topic) => topic,
-            Err(error) => {
-                let text = error.to_string();
-                return Ok(ServerEvent::Refused(
-                    request,
-                    ErrorCode::INVALID_REQUEST,
-                    text,
-                ));
-            }
-        };
-        if let Some(tag) = request.meta.unknown_critical() {
-            let text = format!("critical metadata tag 0x{tag:02x} is not understood");
-            return Ok(ServerEvent::Refused(request, ErrorCode::UNSUPPORTED, text));
-        }
-        if self.in_flight.len() >= usize::from(self.settings.max_in_flight) {
-            let text = format!("{} requests are unanswered", self.settings.max_in_flight);
-            return Ok(ServerEvent::Refused(
-                request,
+        let (code, text) = match (Topic::parse(request.topic), request.meta.unknown_critical()) {
+            (Err(error), _) => (ErrorCode::INVALID_REQUEST, error.to_string()),
+            (Ok(topic), _) if topic.is_reserved() => (
+                ErrorCode::INVALID_REQUEST,
+                "a first level that starts with `$` is reserved".to_owned(),
+            ),
+            (_, Some(tag)) => (
+                ErrorCode::UNSUPPORTED,
+                format!("critical metadata tag 0x{tag:02x} is not understood"),
+            ),
+            _ => (
                 ErrorCode::TOO_MANY_IN_FLIGHT,
-                text,
-            ));
-        }
-        Ok(ServerEvent::Request(Admitted { request, topic }))
+                format!("{} requests are unanswered", self.settings.max_in_flight),
+            ),
+        };
+        Ok(ServerEvent::Refused(request, code, text))
     }
 
+    #[inline(never)]
     fn other<'a>(
         &mut self,
-        frame: Frame<'a>,
+        raw: RawFrame<'a>,
         now: Instant,
         control: &mut Vec<u8>,
     ) -> Result<ServerEvent<'a>, Ended> {
+        let frame = Frame::decode(&raw.header, raw.payload, Side::Server)?;
         if let Frame::Hello(hello) = frame {
             return self.hello(hello);
         }
@@ -247,7 +190,10 @@ impl Server {
             return Err(Ended::new(ErrorCode::CALM_DOWN, text));
         }
         Ok(match frame {
-            Frame::Heartbeat(beat) => self.heartbeat(beat, now, control),
+            Frame::Heartbeat(beat) => self
+                .link
+                .heartbeat(&beat, now, control)
+                .map_or(ServerEvent::None, ServerEvent::Link),
             Frame::Cancel(cancel) if self.in_flight.contains(cancel.seq) => {
                 ServerEvent::Cancel(cancel.seq)
             }
@@ -277,30 +223,13 @@ impl Server {
         Ok(ServerEvent::Hello(hello))
     }
 
-    fn heartbeat(
-        &mut self,
-        beat: Heartbeat<'_>,
-        now: Instant,
-        control: &mut Vec<u8>,
-    ) -> ServerEvent<'static> {
-        if beat.reply {
-            return self
-                .link
-                .answered(now, beat.seq)
-                .map_or(ServerEvent::None, ServerEvent::Link);
+    fn check_hello_time(&self, now: Instant) -> Result<(), Ended> {
+        match self.hello_by {
+            Some(by) if now >= by => {
+                Err(Ended::new(ErrorCode::UNAUTHENTICATED, "no HELLO in time"))
+            }
+            _ => Ok(()),
         }
-        if let Some(interval) = beat.meta.heartbeat() {
-            self.link.peer_announces(interval);
-        }
-        let meta = crate::Meta::EMPTY;
-        Heartbeat {
-            seq: beat.seq,
-            reply: true,
-            data: beat.data,
-            meta,
-        }
-        .encode(control);
-        ServerEvent::None
     }
 
     /// Accepts the HELLO that waits for a decision and appends the answer; nothing if none waits.
@@ -430,11 +359,9 @@ impl Server {
         now: Instant,
         control: &mut Vec<u8>,
     ) -> Result<Option<LinkReport>, Ended> {
-        if self.refuse_at.is_some_and(|at| now >= at) {
-            self.refusing = true;
-        }
-        if self.hello_by.is_some_and(|by| now >= by) && !self.is_deciding() {
-            return Err(Ended::new(ErrorCode::UNAUTHENTICATED, "no HELLO in time"));
+        self.refusing |= self.refuse_at.is_some_and(|at| now >= at);
+        if !self.is_deciding() {
+            self.check_hello_time(now)?;
         }
         self.link.on_deadline(now, control)
     }
