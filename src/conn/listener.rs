@@ -244,6 +244,8 @@ fn driver<D: Dispatch>(
     member: Member,
 ) -> Driver<D> {
     let now = Instant::now();
+    // A socket for both families shows IPv4 clients as IPv6 ones, whose loopback is none.
+    let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
     let jitter = crate::telemetry::random_unit();
     let session = Server::new(Arc::clone(&settings.session), now);
     let peer = Arc::new(Peer {
