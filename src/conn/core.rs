@@ -173,10 +173,15 @@ impl<D: Dispatch> Core<D> {
         Ok(())
     }
 
-    /// Takes mail. Gives whether there was any.
-    pub(super) fn mail(&mut self, now: Instant) -> bool {
+    /// What has come for this connection, if anything has.
+    #[inline]
+    pub(super) fn take_mail(&self) -> Option<Vec<Mail>> {
         let mail = self.member.mailbox.take();
-        let any = !mail.is_empty();
+        (!mail.is_empty()).then_some(mail)
+    }
+
+    /// Deals with mail.
+    pub(super) fn mail(&mut self, mail: Vec<Mail>, now: Instant) {
         for mail in mail {
             match mail {
                 Mail::Done(seq, answer) => self.ended(seq, Some(answer), now),
@@ -184,7 +189,6 @@ impl<D: Dispatch> Core<D> {
                 Mail::Order(order) => self.order(order, now),
             }
         }
-        any
     }
 
     /// The work on `seq` has ended: answers it, and starts those that waited for it.

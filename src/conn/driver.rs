@@ -36,6 +36,15 @@ enum Phase {
     },
 }
 
+/// What [`Driver::advance_phase`] came to.
+enum Step {
+    /// Nothing has changed.
+    Stay,
+    /// There is something to write or to read again.
+    Further,
+    Closed(CloseReason),
+}
+
 /// A connection as a future that resolves when it is closed.
 pub(super) struct Driver<D: Dispatch> {
     stream: TcpStream,
@@ -83,7 +92,7 @@ impl<D: Dispatch> Driver<D> {
             self.registered = true;
         }
         loop {
-            let mail = self.core.mail(self.now);
+            let mail = self.mail();
             let read = match self.read(cx) {
                 Ok(read) => read,
                 Err(error) => return Poll::Ready(CloseReason::of_io(&error)),
@@ -93,8 +102,11 @@ impl<D: Dispatch> Driver<D> {
                 Ok(()) => {}
                 Err(error) => return Poll::Ready(CloseReason::of_io(&error)),
             }
-            if let Some(reason) = self.advance_phase() {
-                return Poll::Ready(reason);
+            match self.advance_phase() {
+                Step::Closed(reason) => return Poll::Ready(reason),
+                // What the new phase writes or reads is not waited for yet.
+                Step::Further => continue,
+                Step::Stay => {}
             }
             if !mail && !read && self.on_timer(cx).is_pending() {
                 break;
@@ -105,12 +117,26 @@ impl<D: Dispatch> Driver<D> {
         Poll::Pending
     }
 
+    /// Takes the mail. Gives whether there was any.
+    fn mail(&mut self) -> bool {
+        let Some(mail) = self.core.take_mail() else {
+            return false;
+        };
+        // Answers come at a time of their own: it tells latencies, and whose turn comes too late.
+        self.now = Instant::now();
+        self.core.mail(mail, self.now);
+        true
+    }
+
     /// Reads once and takes the frames. Gives whether there was anything.
     fn read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        if matches!(self.phase, Phase::Lingering { .. }) {
-            return self.discard(cx);
+        if self.input_closed {
+            return Ok(false);
         }
-        if !matches!(self.phase, Phase::Serving) || self.input_closed || !self.may_read() {
+        if !matches!(self.phase, Phase::Serving) {
+            return Ok(self.discard(cx));
+        }
+        if !self.may_read() {
             return Ok(false);
         }
         buffers::with_read_buffer(|buffer| {
@@ -120,6 +146,8 @@ impl<D: Dispatch> Driver<D> {
                 Poll::Ready(Err(error)) => Err(error),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
                     self.input_closed = true;
+                    // A client that has said everything is silent with a right to it.
+                    self.core.session.pause_reading(Instant::now());
                     Ok(true)
                 }
                 Poll::Ready(Ok(())) => {
@@ -133,22 +161,22 @@ impl<D: Dispatch> Driver<D> {
     }
 
     /// Back-pressure: a connection whose work or answers take too much room is not read. Takes up
-    /// again what was held back once there is room.
+    /// again what was held back once there is room, before anything new is read.
+    #[inline]
     fn may_read(&mut self) -> bool {
-        let room = self.core.has_room();
-        if room == self.paused {
+        if self.paused && self.core.has_room() {
             self.now = Instant::now();
-            self.paused = !room;
-            if room {
-                self.core.session.resume_reading(self.now);
-                self.deframer.restart_deadline(self.now);
-                self.take(&[]);
-                return !self.paused && matches!(self.phase, Phase::Serving);
-            }
-            self.core.session.pause_reading(self.now);
+            self.paused = false;
+            self.core.session.resume_reading(self.now);
+            self.deframer.restart_deadline(self.now);
+            self.take(&[]);
+        }
+        if !self.paused && !self.core.has_room() {
+            self.paused = true;
+            self.core.session.pause_reading(Instant::now());
             self.core.shared.metrics.backpressure();
         }
-        room
+        !self.paused && matches!(self.phase, Phase::Serving)
     }
 
     /// Takes the frames of one read.
@@ -249,31 +277,31 @@ impl<D: Dispatch> Driver<D> {
     }
 
     /// Goes on with the end of a connection as far as its output is written.
-    fn advance_phase(&mut self) -> Option<CloseReason> {
+    fn advance_phase(&mut self) -> Step {
         if self.core.outbound_len() > 0 {
-            return None;
+            return Step::Stay;
         }
         match &mut self.phase {
             Phase::Serving if self.input_closed && !self.paused && self.core.works.is_empty() => {
-                Some(CloseReason::Eof)
+                Step::Closed(CloseReason::Eof)
             }
-            Phase::Serving => None,
+            Phase::Serving => Step::Stay,
             Phase::Ending { last, code, .. } => {
                 let code = *code;
                 if let Some(ended) = last.take() {
                     self.queue_last(&ended);
-                    return None;
+                    return Step::Further;
                 }
                 // The peer may be gone already; then there is nothing to shut down.
                 let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
-                if self.input_closed {
-                    return Some(CloseReason::Code(code));
-                }
                 let by = Instant::now() + self.core.settings.close_linger;
                 self.phase = Phase::Lingering { by, code };
-                None
+                Step::Further
             }
-            Phase::Lingering { code, .. } => self.input_closed.then_some(CloseReason::Code(*code)),
+            Phase::Lingering { code, .. } if self.input_closed => {
+                Step::Closed(CloseReason::Code(*code))
+            }
+            Phase::Lingering { .. } => Step::Stay,
         }
     }
 
@@ -291,19 +319,16 @@ impl<D: Dispatch> Driver<D> {
         lanes.control(|out| frame.encode(out));
     }
 
-    /// Reads on after the last frame: closing with unread bytes would send RST, which destroys
-    /// answers that the peer has not read yet.
-    fn discard(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        if self.input_closed {
-            return Ok(false);
-        }
+    /// Reads on while and after the last frames go out: a peer that is still writing gets to reading
+    /// them, and closing with unread bytes would send RST, which destroys what it has not read yet.
+    fn discard(&mut self, cx: &mut Context<'_>) -> bool {
         buffers::with_read_buffer(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-                Poll::Pending => Ok(false),
+                Poll::Pending => false,
                 Poll::Ready(result) => {
                     self.input_closed = result.is_err() || buffer.filled().is_empty();
-                    Ok(true)
+                    true
                 }
             }
         })
@@ -360,10 +385,11 @@ impl<D: Dispatch> Driver<D> {
     }
 
     fn on_deadline(&mut self) {
-        let (now, settings) = (self.now, &self.core.settings);
+        let (now, write_timeout) = (self.now, self.core.settings.write_timeout);
         let blocked = self
             .blocked_since
-            .is_some_and(|since| now >= since + settings.write_timeout);
+            .is_some_and(|since| now >= since + write_timeout)
+            && !self.write_regardless();
         match &mut self.phase {
             Phase::Lingering { by, .. } => self.input_closed |= now >= *by,
             Phase::Ending { by, last, .. } => {
@@ -397,6 +423,24 @@ impl<D: Dispatch> Driver<D> {
             self.core
                 .go_away(GoAwayReason::MaxAge, std::time::Duration::ZERO, now + grace);
         }
+    }
+
+    /// Writes without waiting for the kernel to call the socket writable, which it does only when a
+    /// third of its buffer is free: a slow but steady reader needs longer for that than it may be
+    /// silent. Gives whether a byte was taken.
+    fn write_regardless(&mut self) -> bool {
+        let Some(lanes) = &mut self.core.lanes else {
+            return true;
+        };
+        let socket = socket2::SockRef::from(&self.stream);
+        let Ok(sent) = socket.send_vectored(lanes.slices().as_slice()) else {
+            return false;
+        };
+        lanes.advance(sent);
+        self.core.session.bytes_sent(self.now);
+        self.core.shared.metrics.sent(sent, &mut lanes.frames);
+        self.blocked_since = Some(self.now);
+        true
     }
 
     /// The peer has not taken a byte for too long. What is queued is given up, but for the frame that

@@ -1,6 +1,10 @@
 //! What integration tests share: a real `mcpd serve` process, and a peer that speaks raw frames.
 #![allow(dead_code, reason = "each test binary uses its part of this")]
-#![allow(unreachable_pub, missing_docs, reason = "a module of tests is nobody's interface")]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    reason = "a module of tests is nobody's interface"
+)]
 
 use mcpd_proto::{ErrorCode, Frame, Request, Side};
 use std::io::{BufRead, BufReader, Read, Write};
