@@ -108,7 +108,9 @@ impl<D: Dispatch> Driver<D> {
                 Step::Further => continue,
                 Step::Stay => {}
             }
-            if !mail && !read && self.on_timer(cx).is_pending() {
+            // The write may have made the room that frames held back are waiting for.
+            let resumes = self.paused && self.core.has_room();
+            if !mail && !read && !resumes && self.on_timer(cx).is_pending() {
                 break;
             }
         }
@@ -171,12 +173,20 @@ impl<D: Dispatch> Driver<D> {
             self.deframer.restart_deadline(self.now);
             self.take(&[]);
         }
-        if !self.paused && !self.core.has_room() {
+        if !self.core.has_room() {
+            self.pause();
+        }
+        !self.paused && matches!(self.phase, Phase::Serving)
+    }
+
+    /// Stops reading until there is room.
+    #[cold]
+    fn pause(&mut self) {
+        if !self.paused {
             self.paused = true;
             self.core.session.pause_reading(Instant::now());
             self.core.shared.metrics.backpressure();
         }
-        !self.paused && matches!(self.phase, Phase::Serving)
     }
 
     /// Takes the frames of one read.
@@ -187,7 +197,7 @@ impl<D: Dispatch> Driver<D> {
         let result = loop {
             if !core.has_room() {
                 deframer.hold(input);
-                break Ok(());
+                break Ok(true);
             }
             let rules = core.session.rules();
             match deframer.next(&mut input, &rules, batch.began()) {
@@ -196,7 +206,7 @@ impl<D: Dispatch> Driver<D> {
                         break Err(ended);
                     }
                 }
-                Ok(None) => break Ok(()),
+                Ok(None) => break Ok(false),
                 Err(error) => {
                     core.shared.metrics.frame_error(&error);
                     break Err(error.into());
@@ -204,8 +214,11 @@ impl<D: Dispatch> Driver<D> {
             }
         };
         batch.finish(&core.shared.metrics);
-        if let Err(ended) = result {
-            self.end(ended);
+        match result {
+            // Whatever is written meanwhile, what is held comes before what is read next.
+            Ok(true) => self.pause(),
+            Ok(false) => {}
+            Err(ended) => self.end(ended),
         }
     }
 
@@ -259,6 +272,8 @@ impl<D: Dispatch> Driver<D> {
         if !matches!(self.phase, Phase::Serving) {
             return;
         }
+        // What was held back is not looked at any more.
+        self.paused = false;
         let code = ended.code;
         let orderly = code == ErrorCode::CLOSING;
         if !orderly {
