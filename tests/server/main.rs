@@ -6,3 +6,6 @@ mod tools;
 
 mod basics;
 mod frames;
+mod hello;
+mod silent;
+mod slow;
