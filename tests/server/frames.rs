@@ -189,7 +189,7 @@ fn the_place_is_free_as_soon_as_the_peer_closes() {
 #[test]
 fn a_payload_over_the_limit_is_refused_by_its_header_alone() {
     let server = Server::start();
-    let mut stream = dial(&server);
+    let mut stream = dial(server.data);
     let mut header = vec![1, 1, 0, 1];
     header.extend((1024 * 1024 + 1u32).to_be_bytes());
     header.extend([0, 0]);

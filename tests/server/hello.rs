@@ -169,7 +169,7 @@ fn without_its_proxy_header_a_connection_is_closed_and_counted() {
         b"\x01\x03\0\x01\0\0\0\0\0\0......",
     ];
     for (n, bytes) in (1..).zip(cases) {
-        let mut stream = dial(&server);
+        let mut stream = dial(server.data);
         stream.write_all(bytes).unwrap();
         let mut answer = Vec::new();
         // Unread bytes make it an RST; either way not a byte is said.

@@ -4,8 +4,11 @@
 mod support;
 mod tools;
 
+mod answers;
 mod basics;
 mod frames;
 mod hello;
+mod limits;
 mod silent;
 mod slow;
+mod work;

@@ -3,7 +3,7 @@
 use crate::support::{Got, PATIENCE, Peer, Server, Start, scratch, write_routes};
 use mcpd_proto::{Cancel, Frame, Heartbeat, Hello, Meta, MetaBuf, Request};
 use socket2::{Domain, SockRef, Socket, Type};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// A server whose only routes are these lines of a document, each a flow mapping.
@@ -91,8 +91,8 @@ pub(crate) fn reset(peer: Peer) {
 }
 
 /// Connects and says nothing.
-pub(crate) fn dial(server: &Server) -> TcpStream {
-    let stream = TcpStream::connect(server.data).expect("the data port accepts");
+pub(crate) fn dial(data: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(data).expect("the data port accepts");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
