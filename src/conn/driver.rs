@@ -14,10 +14,13 @@ use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+
+/// How often a connection that is not read is asked whether it is broken.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where a connection is on its way out.
 #[derive(Debug)]
@@ -132,14 +135,11 @@ impl<D: Dispatch> Driver<D> {
 
     /// Reads once and takes the frames. Gives whether there was anything.
     fn read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        if self.input_closed {
-            return Ok(false);
-        }
         if !matches!(self.phase, Phase::Serving) {
             return Ok(self.discard(cx));
         }
-        if !self.may_read() {
-            return Ok(false);
+        if self.input_closed || !self.may_read() {
+            return self.look_without_reading();
         }
         buffers::with_read_buffer(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
@@ -160,6 +160,13 @@ impl<D: Dispatch> Driver<D> {
                 }
             }
         })
+    }
+
+    /// Asks whether the connection is broken while it is not read, when nothing else would tell: the
+    /// work of a client that is gone must not run to its end.
+    #[cold]
+    fn look_without_reading(&self) -> io::Result<bool> {
+        self.stream.take_error()?.map_or(Ok(false), io::Result::Err)
     }
 
     /// Back-pressure: a connection whose work or answers take too much room is not read. Takes up
@@ -337,6 +344,9 @@ impl<D: Dispatch> Driver<D> {
     /// Reads on while and after the last frames go out: a peer that is still writing gets to reading
     /// them, and closing with unread bytes would send RST, which destroys what it has not read yet.
     fn discard(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.input_closed {
+            return false;
+        }
         buffers::with_read_buffer(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
@@ -356,13 +366,12 @@ impl<D: Dispatch> Driver<D> {
             .map(|since| since + self.core.settings.write_timeout);
         match &self.phase {
             Phase::Serving => {
-                let frame = if self.paused {
-                    None
-                } else {
-                    self.deframer.deadline(&self.core.session.rules())
-                };
+                let unread = self.paused || self.input_closed;
+                let rules = self.core.session.rules();
+                let frame = self.deframer.deadline(&rules).filter(|_| !unread);
                 let session = self.core.session.deadline();
-                [write, frame, session, self.max_age_at]
+                let look = unread.then(|| self.now + LOOK_EVERY);
+                [write, frame, session, self.max_age_at, look]
                     .into_iter()
                     .flatten()
                     .min()
@@ -392,7 +401,7 @@ impl<D: Dispatch> Driver<D> {
         self.on_deadline();
         let next = self
             .deadline()
-            .unwrap_or(self.now + std::time::Duration::from_secs(3600));
+            .unwrap_or(self.now + Duration::from_secs(3600));
         if let Some(timer) = &mut self.timer {
             timer.as_mut().reset(tokio::time::Instant::from_std(next));
         }
@@ -426,7 +435,7 @@ impl<D: Dispatch> Driver<D> {
             return self.end(ended);
         }
         let frame = self.deframer.deadline(&self.core.session.rules());
-        if frame.is_some_and(|at| now >= at) && !self.paused {
+        if frame.is_some_and(|at| now >= at) && !self.paused && !self.input_closed {
             self.core.shared.metrics.frame_timeout();
             return self.end(Ended::new(
                 ErrorCode::PROTOCOL_ERROR,
@@ -436,7 +445,7 @@ impl<D: Dispatch> Driver<D> {
         if self.max_age_at.take_if(|at| now >= *at).is_some() {
             let grace = self.core.settings.goaway_grace;
             self.core
-                .go_away(GoAwayReason::MaxAge, std::time::Duration::ZERO, now + grace);
+                .go_away(GoAwayReason::MaxAge, Duration::ZERO, now + grace);
         }
     }
 
