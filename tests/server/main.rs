@@ -9,6 +9,8 @@ mod basics;
 mod frames;
 mod hello;
 mod limits;
+mod panics;
+mod resources;
 mod silent;
 mod slow;
 mod work;

@@ -168,3 +168,17 @@ fn a_broken_connection_stops_its_work() {
     };
     assert_eq!((closed("RESET"), closed("UNSUPPORTED_VERSION")), (1.0, 1.0));
 }
+
+/// Half a frame in front of the end is no reason to give up what came whole.
+#[test]
+fn what_came_whole_is_answered_although_the_end_cuts_a_frame() {
+    let start = slow(Start::new(), "600ms").set("LIMITS__FRAME_TIMEOUT", "200ms");
+    let server = routed(start, &[FREE]);
+    let mut peer = server.peer();
+    peer.request(1, "slow", b"whole");
+    peer.send(&[1, 1, 0, 2]);
+    peer.half_close();
+    let got = rest(&mut peer);
+    assert_eq!(got.len(), 1);
+    assert_eq!(got[0].response(), (1, b"whole".to_vec()));
+}
