@@ -123,9 +123,9 @@ fn what_was_held_back_is_answered_after_a_half_close() {
 /// A client that is always a little behind keeps its lane from ever running empty.
 #[test]
 fn a_client_that_is_always_behind_does_not_grow_the_server() {
-    const FRAMES: usize = 50_000;
+    const FRAMES: usize = 20_000;
     let server = Server::start();
-    let mut peer = server.peer();
+    let mut peer = narrow_peer(&server);
     let mut writer = peer.stream.try_clone().unwrap();
     let wire = request(1, "echo", &[0; 2 * KIB], 0, Meta::EMPTY);
     let sending = std::thread::spawn(move || {
@@ -143,6 +143,8 @@ fn a_client_that_is_always_behind_does_not_grow_the_server() {
     while left > 0 {
         left -= std::io::Read::read(&mut peer.stream, &mut piece).unwrap();
         looks += 1;
+        // A little slower than the server writes.
+        std::thread::sleep(Duration::from_micros(300));
         if looks % 100 == 0 {
             most = most.max(resident(&server));
         }
@@ -195,4 +197,20 @@ fn reading_goes_on_once_there_is_room() {
     peer.stream.set_read_timeout(Some(PATIENCE)).unwrap();
     peer.half_close();
     assert_eq!(peer.next(), None);
+}
+
+/// A peer that says all it has to say before it reads must not be stuck against a server that has
+/// already ended the connection and waits to be read.
+#[test]
+fn a_peer_that_goes_on_writing_gets_to_the_error() {
+    let start = Start::new().set("LIMITS__CLOSE_LINGER", "30s");
+    let server = with_big_answers(start, MIB - 64);
+    let mut peer = narrow_peer(&server);
+    for seq in 1..=4 {
+        peer.request(seq, "big", b"");
+    }
+    peer.send(&vec![9; 32 * MIB]);
+    let got = rest(&mut peer);
+    assert_eq!(got.len(), 5);
+    assert_eq!(got[4].error(), (0, ErrorCode::UNSUPPORTED_VERSION));
 }
