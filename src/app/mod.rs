@@ -31,7 +31,10 @@ pub type Reload = Box<dyn Fn() -> Result<Config, String>>;
 /// Something without which there is no point in trying again: no threads, no signals, a second
 /// server in one process.
 pub fn serve(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // The control loop, timers, and the work of handlers that do not answer at once.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.data.worker_threads())
+        .thread_name("work")
         .enable_all()
         .build()?;
     runtime.block_on(async {

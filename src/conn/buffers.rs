@@ -14,9 +14,11 @@ const MAX_SPARE_LANES: usize = 16;
 /// Bytes of a lane's buffer above which it is given back rather than kept.
 const MAX_KEPT_LANE: usize = 256 * 1024;
 
+type Spares = Vec<Box<Lanes>>;
+
 thread_local! {
     static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
-    static SPARE: RefCell<Vec<Box<Lanes>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Spares> = const { RefCell::new(Vec::new()) };
 }
 
 /// Lends the thread's read buffer.

@@ -22,6 +22,9 @@ use tokio::time::Sleep;
 /// How often a connection that is not read is asked whether it is broken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// When a connection looks again that has nothing to wait for.
+const NEVER: Duration = Duration::from_secs(3600);
+
 /// Where a connection is on its way out.
 #[derive(Debug)]
 enum Phase {
@@ -61,7 +64,8 @@ pub(super) struct Driver<D: Dispatch> {
     max_age_at: Option<Instant>,
     /// Since when the socket has not taken a byte although some wait.
     blocked_since: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// Wakes the task at the given time, or before anything is due.
+    timer: Option<(Pin<Box<Sleep>>, Instant)>,
     input_closed: bool,
     paused: bool,
     registered: bool,
@@ -94,6 +98,7 @@ impl<D: Dispatch> Driver<D> {
             self.core.member.mailbox.register(cx);
             self.registered = true;
         }
+        let mut progress = false;
         loop {
             let mail = self.mail();
             let read = match self.read(cx) {
@@ -112,10 +117,11 @@ impl<D: Dispatch> Driver<D> {
                 Step::Stay => {}
             }
             // The write may have made the room that frames held back are waiting for.
-            let resumes = self.paused && self.core.has_room();
-            if !mail && !read && !resumes && self.on_timer(cx).is_pending() {
+            let resumes = self.paused && self.core.has_room(self.core.outbound_len());
+            if !mail && !read && !resumes && self.on_timer(cx, progress).is_pending() {
                 break;
             }
+            progress = true;
         }
         self.core.release();
         self.deframer.release();
@@ -173,14 +179,14 @@ impl<D: Dispatch> Driver<D> {
     /// again what was held back once there is room, before anything new is read.
     #[inline]
     fn may_read(&mut self) -> bool {
-        if self.paused && self.core.has_room() {
+        if self.paused && self.core.has_room(self.core.outbound_len()) {
             self.now = Instant::now();
             self.paused = false;
             self.core.session.resume_reading(self.now);
             self.deframer.restart_deadline(self.now);
             self.take(&[]);
         }
-        if !self.core.has_room() {
+        if !self.core.has_room(self.core.outbound_len()) {
             self.pause();
         }
         !self.paused && matches!(self.phase, Phase::Serving)
@@ -201,15 +207,16 @@ impl<D: Dispatch> Driver<D> {
         let table = self.core.shared.dispatch.table();
         let mut batch = Batch::new(self.now, input.len());
         let Driver { deframer, core, .. } = self;
+        let mut lanes = core.lanes.take().unwrap_or_else(buffers::take_lanes);
         let result = loop {
-            if !core.has_room() {
+            if !core.has_room(lanes.len()) {
                 deframer.hold(input);
                 break Ok(true);
             }
             let rules = core.session.rules();
             match deframer.next(&mut input, &rules, batch.began()) {
                 Ok(Some(raw)) => {
-                    if let Err(ended) = core.frame(&raw, &table, &mut batch) {
+                    if let Err(ended) = core.frame(&raw, &mut lanes, &table, &mut batch) {
                         break Err(ended);
                     }
                 }
@@ -220,6 +227,7 @@ impl<D: Dispatch> Driver<D> {
                 }
             }
         };
+        core.lanes = Some(lanes);
         batch.finish(&core.shared.metrics);
         match result {
             // Whatever is written meanwhile, what is held comes before what is read next.
@@ -383,27 +391,31 @@ impl<D: Dispatch> Driver<D> {
 
     /// Sets the timer; ready when something was due and done. A timer that is too early is left
     /// alone: looking again then is cheaper than moving it with every frame.
-    fn on_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn on_timer(&mut self, cx: &mut Context<'_>, progress: bool) -> Poll<()> {
         let Some(deadline) = self.deadline() else {
             return Poll::Pending;
         };
-        let deadline = tokio::time::Instant::from_std(deadline);
         match &mut self.timer {
-            Some(timer) if timer.deadline() > deadline => timer.as_mut().reset(deadline),
+            Some((timer, at)) if *at > deadline => {
+                timer.as_mut().reset(deadline.into());
+                *at = deadline;
+            }
+            // Something else woke this task, and the time that the timer would tell has not come:
+            // if it fires from now on, it wakes the task again.
+            Some((_, at)) if progress && self.now < *at => return Poll::Pending,
             Some(_) => {}
-            None => self.timer = Some(Box::pin(tokio::time::sleep_until(deadline))),
+            None => self.timer = Some((self.core.shared.sleep_until(deadline), deadline)),
         }
-        let Some(timer) = &mut self.timer else {
+        let Some((timer, _)) = &mut self.timer else {
             return Poll::Pending;
         };
         ready!(timer.as_mut().poll(cx));
         self.now = Instant::now();
         self.on_deadline();
-        let next = self
-            .deadline()
-            .unwrap_or(self.now + Duration::from_secs(3600));
-        if let Some(timer) = &mut self.timer {
-            timer.as_mut().reset(tokio::time::Instant::from_std(next));
+        let next = self.deadline().unwrap_or(self.now + NEVER);
+        if let Some((timer, at)) = &mut self.timer {
+            timer.as_mut().reset(next.into());
+            *at = next;
         }
         Poll::Ready(())
     }

@@ -70,7 +70,8 @@ struct Rate {
 
 impl<D: Dispatch> Listener<D> {
     /// Binds the port. Connections run on `workers` in turn, or on the current runtime if there are
-    /// none. Must be called from within a runtime.
+    /// none; timers and work that is answered later run on the current one. Must be called from
+    /// within a runtime with IO and time; `workers` need IO only.
     ///
     /// # Errors
     /// The address is taken, or may not be used.
@@ -92,7 +93,11 @@ impl<D: Dispatch> Listener<D> {
             socket: tokio::net::TcpListener::from_std(socket).map_err(error)?,
             addr,
             settings,
-            shared: Arc::new(Shared { dispatch, metrics }),
+            shared: Arc::new(Shared {
+                dispatch,
+                metrics,
+                background: Handle::current(),
+            }),
             registry,
             workers: if workers.is_empty() {
                 vec![Handle::current()]
@@ -279,17 +284,17 @@ async fn serve_proxied<D: Dispatch>(
         Ok(stream) => stream,
         Err(error) => return shared.metrics.failed(&error),
     };
-    let header = tokio::time::timeout(settings.listen.proxy_timeout, proxy::read(&mut stream));
-    match header.await {
-        Ok(Ok(told)) => {
+    let late = shared.sleep_until(Instant::now() + settings.listen.proxy_timeout);
+    let header = tokio::select! {
+        header = proxy::read(&mut stream) => header,
+        () = late => Err(io::ErrorKind::TimedOut.into()),
+    };
+    match header {
+        Ok(told) => {
             driver(stream, told.unwrap_or(addr), settings.conn, shared, member).await;
         }
-        Ok(Err(error)) => {
+        Err(error) => {
             tracing::debug!(%error, peer = %addr, "no PROXY header");
-            shared.metrics.no_proxy_header();
-        }
-        Err(_) => {
-            tracing::debug!(peer = %addr, "no PROXY header in time");
             shared.metrics.no_proxy_header();
         }
     }

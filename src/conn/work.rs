@@ -8,6 +8,7 @@ use mcpd_proto::ErrorCode;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 /// How an answer is put together once it is there.
@@ -126,8 +127,16 @@ impl<R> Works<R> {
         }
     }
 
-    /// Starts the work of a request that was added; it must be answered by `deadline`.
-    pub(super) fn run(&mut self, seq: u16, work: Work, deadline: Instant, mailbox: &Arc<Mailbox>) {
+    /// Starts the work of a request that was added, on `background`; it must be answered by
+    /// `deadline`.
+    pub(super) fn run(
+        &mut self,
+        seq: u16,
+        work: Work,
+        deadline: Instant,
+        mailbox: &Arc<Mailbox>,
+        background: &Handle,
+    ) {
         let Some(pending) = self.pending.get_mut(&seq) else {
             return;
         };
@@ -136,7 +145,7 @@ impl<R> Works<R> {
             answer: None,
             mailbox: Arc::clone(mailbox),
         };
-        let task = tokio::spawn(run(work, deadline, completion));
+        let task = background.spawn(run(work, deadline, completion));
         pending.task = Some(task.abort_handle());
     }
 

@@ -6,10 +6,54 @@ use mcpd_proto::{ErrorCode, FrameError, GoAwayReason, Kind, RawFrame};
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Kinds of frames, and one place for ignored ones.
 pub(crate) const KINDS: usize = Kind::ALL.len() + 1;
+
+/// Frames and bytes of one direction. Atomics of our own, because a counter of the facade takes twice
+/// as long; they are handed to it when the page is rendered.
+#[derive(Debug)]
+struct Frames {
+    direction: &'static str,
+    kinds: [AtomicU64; KINDS],
+    bytes: AtomicU64,
+}
+
+impl Frames {
+    fn new(direction: &'static str) -> Frames {
+        let kinds = [const { AtomicU64::new(0) }; _];
+        let frames = Frames {
+            direction,
+            kinds,
+            bytes: AtomicU64::new(0),
+        };
+        frames.publish();
+        frames
+    }
+
+    /// Adds what was summed up, and leaves zeros.
+    #[inline]
+    fn add(&self, bytes: usize, kinds: &mut [u32; KINDS]) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        for (total, count) in self.kinds.iter().zip(kinds) {
+            if *count > 0 {
+                total.fetch_add(u64::from(std::mem::take(count)), Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let direction = self.direction;
+        for (at, total) in self.kinds.iter().enumerate() {
+            counter!("mcpd_frames_total", "direction" => direction, "type" => kind_label(at))
+                .absolute(total.load(Ordering::Relaxed));
+        }
+        counter!("mcpd_frame_bytes_total", "direction" => direction)
+            .absolute(self.bytes.load(Ordering::Relaxed));
+    }
+}
 
 /// Why a connection is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,10 +132,8 @@ pub struct ConnMetrics {
     open: Gauge,
     in_flight: Gauge,
     opened: Counter,
-    frames_in: [Counter; KINDS],
-    frames_out: [Counter; KINDS],
-    bytes_in: Counter,
-    bytes_out: Counter,
+    frames_in: Frames,
+    frames_out: Frames,
     slow_consumers: Counter,
     heartbeat_misses: Counter,
     heartbeat_rtt: Histogram,
@@ -147,20 +189,13 @@ impl ConnMetrics {
         }
         counter!("mcpd_accept_errors_total").absolute(0);
         counter!("mcpd_backpressure_total").absolute(0);
-        let frames = |direction: &'static str| {
-            std::array::from_fn(
-                |at| counter!("mcpd_frames_total", "direction" => direction, "type" => kind_label(at)),
-            )
-        };
         ConnMetrics {
             routes,
             open: gauge!("mcpd_connections"),
             in_flight: gauge!("mcpd_requests_in_flight"),
             opened: counter!("mcpd_connections_opened_total"),
-            frames_in: frames("in"),
-            frames_out: frames("out"),
-            bytes_in: counter!("mcpd_frame_bytes_total", "direction" => "in"),
-            bytes_out: counter!("mcpd_frame_bytes_total", "direction" => "out"),
+            frames_in: Frames::new("in"),
+            frames_out: Frames::new("out"),
             slow_consumers: counter!("mcpd_slow_consumers_total"),
             heartbeat_misses: counter!("mcpd_heartbeat_misses_total"),
             heartbeat_rtt: Histogram::default(),
@@ -231,14 +266,19 @@ impl ConnMetrics {
     /// One write's bytes, and the frames that were queued since the last one, by kind.
     #[inline]
     pub(crate) fn sent(&self, bytes: usize, frames: &mut [u32; KINDS]) {
-        self.bytes_out.increment(bytes as u64);
-        flush(&self.frames_out, frames);
+        self.frames_out.add(bytes, frames);
     }
 
     /// Notes a request that is answered later, until the guard is dropped.
     pub(crate) fn begin(&self) -> InFlight {
         self.in_flight.increment(1.0);
         InFlight(self.in_flight.clone())
+    }
+
+    /// Hands the counts that are kept here to the facade.
+    pub(crate) fn publish(&self) {
+        self.frames_in.publish();
+        self.frames_out.publish();
     }
 
     /// Appends the histograms in Prometheus' text format.
@@ -300,15 +340,6 @@ fn describe() {
         "mcpd_requests_in_flight",
         "Requests that are being worked on."
     );
-}
-
-#[inline]
-fn flush(counters: &[Counter; KINDS], counts: &mut [u32; KINDS]) {
-    for (counter, count) in counters.iter().zip(counts) {
-        if *count > 0 {
-            counter.increment(u64::from(std::mem::take(count)));
-        }
-    }
 }
 
 /// Counts a request as in flight while it lives.
@@ -386,8 +417,7 @@ impl<'t> Batch<'t> {
         if self.used > 0 {
             self.flush_runs(metrics);
         }
-        metrics.bytes_in.increment(self.bytes as u64);
-        flush(&metrics.frames_in, &mut self.frames);
+        metrics.frames_in.add(self.bytes, &mut self.frames);
     }
 
     fn flush_runs(&mut self, metrics: &ConnMetrics) {

@@ -38,12 +38,15 @@ impl Exporter {
     /// All metrics in Prometheus' text format 0.0.4.
     pub fn render(&self) -> String {
         self.process.collect();
-        let mut text = self.text.render();
         let conn = self
             .conn
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        if let Some(conn) = &conn {
+            conn.publish();
+        }
+        let mut text = self.text.render();
         if let Some(conn) = conn {
             conn.render(&mut text);
             conn.routes.render(&mut text);

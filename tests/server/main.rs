@@ -1,5 +1,7 @@
 //! A real server against peers of every kind.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "../support/mod.rs"]
 mod support;
 mod tools;

@@ -1,5 +1,6 @@
 //! What integration tests share: a real `mcpd serve` process, and a peer that speaks raw frames.
 #![allow(dead_code, reason = "each test binary uses its part of this")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(
     unreachable_pub,
     missing_docs,

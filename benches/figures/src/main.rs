@@ -37,6 +37,20 @@ enum Command {
     Idle(Options),
     /// Time from exec to a ready server
     Startup(Options),
+    /// Load any MCP server with 64-byte echoes for a while, to look at it with a profiler
+    Load {
+        /// The server's data port
+        addr: std::net::SocketAddr,
+        /// Connections
+        #[arg(long, default_value_t = 8)]
+        connections: u16,
+        /// Requests in flight on each connection
+        #[arg(long, default_value_t = 16)]
+        in_flight: u16,
+        /// How long, in seconds
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
     /// Serve the bare framed echo that everything is compared with, until it is ended
     Floor {
         /// Port on 127.0.0.1; 0 picks a free one, which is printed
@@ -77,6 +91,12 @@ struct Options {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Floor { port } => floor::serve(port),
+        Command::Load {
+            addr,
+            connections,
+            in_flight,
+            seconds,
+        } => just_load(addr, connections, in_flight, seconds),
         Command::All(options) => sections::run(&options, &sections::ALL),
         Command::Echo(options) => sections::run(&options, &[sections::Section::Echo]),
         Command::Idle(options) => sections::run(&options, &[sections::Section::Idle]),
@@ -89,4 +109,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn just_load(
+    addr: std::net::SocketAddr,
+    connections: u16,
+    in_flight: u16,
+    seconds: u64,
+) -> anyhow::Result<()> {
+    let mut load = load::Load::connect(load::Protocol::Mcp, addr, connections, in_flight)?;
+    let outcome = load.run(std::time::Duration::from_secs(seconds))?;
+    let rate = outcome.requests as f64 / outcome.elapsed.as_secs_f64();
+    println!("{} requests, {rate:.0} a second", outcome.requests);
+    Ok(())
 }

@@ -126,7 +126,7 @@ impl Topic {
     }
 
     fn view<'a>(&'a self, topic: &'a str, now: Instant) -> TopicView<'a> {
-        let view = |(sender, state): (&'a Box<str>, &Sender)| {
+        let view = |(sender, state): (&'a str, &Sender)| {
             let last = now.saturating_duration_since(state.last);
             let silent = |interval: f64| last.as_secs_f64() > SILENT_AFTER * interval.max(0.001);
             SenderView {
@@ -139,7 +139,11 @@ impl Topic {
                 silent_s: state.interval.filter(|i| silent(*i)).map(|_| millis(last)),
             }
         };
-        let mut senders: Vec<SenderView<'_>> = self.senders.iter().map(view).collect();
+        let mut senders: Vec<SenderView<'_>> = self
+            .senders
+            .iter()
+            .map(|(name, state)| view((name, state)))
+            .collect();
         senders.sort_by(|a, b| a.last_s.total_cmp(&b.last_s).then(a.sender.cmp(b.sender)));
         TopicView {
             topic,

@@ -185,6 +185,12 @@ impl Client {
         }
     }
 
+    /// Appends a HEARTBEAT and gives its `seq_id`; the answer is a [`LinkReport::RoundTrip`]. `None`
+    /// while one is unanswered: there is at most one a side, and its answer will tell as much.
+    pub fn ping(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<u16> {
+        self.link.ping(now, out)
+    }
+
     /// Bytes were read at `now`; once per read, before its frames.
     pub fn bytes_received(&mut self, now: Instant) {
         self.link.received(now);

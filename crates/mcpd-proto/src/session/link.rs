@@ -206,6 +206,17 @@ impl Link {
         Ok(None)
     }
 
+    /// Sends a heartbeat for the caller's own reasons; `None` while one is unanswered. It does not
+    /// count as quiet, or asking often would stretch the interval.
+    pub(super) fn ping(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<u16> {
+        if self.ping.is_some() {
+            return None;
+        }
+        self.busy = true;
+        self.send(now, out);
+        self.ping.map(|ping| ping.seq)
+    }
+
     fn send(&mut self, now: Instant, out: &mut Vec<u8>) {
         let seq = self.next_seq;
         self.next_seq = self.next_seq.checked_add(1).unwrap_or(1);

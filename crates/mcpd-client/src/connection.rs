@@ -1,0 +1,215 @@
+//! The handle of a connection.
+
+use crate::address;
+use crate::driver::{Command, Driver};
+use crate::error::{Error, ErrorClass, Result};
+use crate::options::ConnectOptions;
+use crate::request::RequestBuilder;
+use crate::shared::Shared;
+use crate::state::{ServerInfo, State};
+use mcpd_proto::MetaBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+
+/// Requests on their way from their callers to the task: enough to fill a write. More wait with
+/// their callers, where they can still be taken back.
+const COMMANDS: usize = 64;
+
+/// A connection to a server: one socket, one task, many requests at a time.
+///
+/// A handle is cheap to clone; all of them share the connection. When the last one is dropped it
+/// closes. It does not reconnect and does not repeat requests: what it says of a request's fate is
+/// what a caller needs to do so.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/echo.rs"));
+/// use mcpd_client::{ConnectOptions, Connection};
+/// use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let address = serve_echo().await?;
+///
+/// let connection = Connection::connect(&address, ConnectOptions::new()).await?;
+/// let answer = connection
+///     .request("user/login")
+///     .body(r#"{"user":"ada"}"#)
+///     .timeout(Duration::from_secs(2))
+///     .send()
+///     .await?;
+/// assert_eq!(answer.body(), r#"{"user":"ada"}"#);
+///
+/// // Requests share the connection; nobody waits for anybody.
+/// let (a, b) = tokio::join!(
+///     connection.request("a").body("1").send(),
+///     connection.request("b").body("2").send(),
+/// );
+/// assert_eq!((a?.into_body(), b?.into_body()), ("1".into(), "2".into()));
+/// connection.close().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Connection(Arc<Handle>);
+
+struct Handle {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+    server: ServerInfo,
+}
+
+impl Connection {
+    /// Connects to `host:port` or `mcp://host:port` (port 8080 if there is none) and waits for the
+    /// server's HELLO.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a bad address or option, and for a token that
+    /// would be sent in the clear; [`Connect`](crate::ErrorKind::Connect) when no connection came
+    /// about, with the server's [`code`](Error::code) if it gave one.
+    pub async fn connect(address: impl AsRef<str>, options: ConnectOptions) -> Result<Connection> {
+        let address = address.as_ref();
+        let target = address::parse(address)?;
+        let hello = options.hello_meta()?;
+        let until = Instant::now().checked_add(options.connect_timeout);
+        let opening = async {
+            let failed = |error: std::io::Error| {
+                let text = format!("cannot connect to {address}: {error}");
+                Error::connect(text).with_source(Arc::new(error))
+            };
+            let stream = TcpStream::connect(target).await.map_err(failed)?;
+            // Frames are whole when they are written; waiting for more only delays them.
+            stream.set_nodelay(true).map_err(failed)?;
+            let peer = stream.peer_addr().map_err(failed)?;
+            options.check_plaintext(peer.ip().to_canonical().is_loopback())?;
+            Connection::open(stream.into_split(), &options, hello).await
+        };
+        in_time(until, options.connect_timeout, opening).await
+    }
+
+    /// Speaks MCP over a stream that is connected already: TLS, a Unix socket, a pipe in memory.
+    /// Whoever gives a stream vouches for its secrecy: a token is sent over any.
+    ///
+    /// # Errors
+    /// As [`Connection::connect`].
+    pub async fn from_stream<S>(stream: S, options: ConnectOptions) -> Result<Connection>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let hello = options.hello_meta()?;
+        let until = Instant::now().checked_add(options.connect_timeout);
+        let opening = Connection::open(tokio::io::split(stream), &options, hello);
+        in_time(until, options.connect_timeout, opening).await
+    }
+
+    async fn open<R, W>(
+        stream: (R, W),
+        options: &ConnectOptions,
+        hello: Option<MetaBuf>,
+    ) -> Result<Connection>
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let shared = Arc::new(Shared::new());
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let (opened, server) = oneshot::channel();
+        let driver = Driver::new(stream, options, hello, receiver, shared.clone(), opened);
+        tokio::spawn(driver.run());
+        // Without an answer the task has ended. If this future is dropped instead, so are the
+        // commands, and the task ends for want of handles.
+        let server = server.await.map_err(|_| shared.closed().connect_error())?;
+        Ok(Connection(Arc::new(Handle {
+            commands,
+            shared,
+            server,
+        })))
+    }
+
+    /// Begins a request to a topic; [`RequestBuilder::send`] sends it.
+    pub fn request(&self, topic: impl AsRef<str>) -> RequestBuilder {
+        RequestBuilder::new(self.clone(), topic.as_ref())
+    }
+
+    /// Asks the server for a sign of life and gives the time it took. When a heartbeat is on its way
+    /// already, its answer serves.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) when the connection ended instead, as it does when the
+    /// server is silent for three of its heartbeat intervals.
+    pub async fn ping(&self) -> Result<Duration> {
+        let (reply, receiver) = oneshot::channel();
+        // If it does not arrive, neither does an answer.
+        let _ = self.0.commands.send(Command::Ping(reply)).await;
+        let ended = |_| self.0.shared.closed().error(ErrorClass::NotExecuted);
+        receiver.await.map_err(ended)
+    }
+
+    /// What the server said of itself; the protocol's defaults without HELLO.
+    pub fn server(&self) -> &ServerInfo {
+        &self.0.server
+    }
+
+    /// How the connection is doing now.
+    pub fn state(&self) -> State {
+        self.0.shared.state.borrow().clone()
+    }
+
+    /// Follows the state: GOAWAY and the end of the connection show here without a request.
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.0.shared.state.subscribe()
+    }
+
+    /// Whether new requests are welcome here: the server neither asked to move nor is gone.
+    pub fn is_open(&self) -> bool {
+        matches!(*self.0.shared.state.borrow(), State::Open) && !self.0.shared.is_closing()
+    }
+
+    /// Requests that hold a place: unanswered, or about to be sent. Never more than the server's
+    /// [`max_in_flight`](ServerInfo::max_in_flight).
+    pub fn in_flight(&self) -> usize {
+        let free = self.0.shared.slots.available_permits();
+        usize::from(self.0.server.max_in_flight).saturating_sub(free)
+    }
+
+    /// Ends the connection: requests that were not sent are refused, those that were get their
+    /// answers, then the stream is closed. Takes as long as the slowest answer; who does not want to
+    /// wait drops all handles instead. Stopping to wait does not stop the closing.
+    pub async fn close(&self) {
+        self.0.shared.close();
+        self.0.shared.until_gone().await;
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    pub(crate) fn commands(&self) -> &mpsc::Sender<Command> {
+        &self.0.commands
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("server", &self.0.server)
+            .field("state", &*self.0.shared.state.borrow())
+            .field("in_flight", &self.in_flight())
+            .finish()
+    }
+}
+
+/// Bounds the opening of a connection, its name look-up and HELLO included.
+async fn in_time<T>(
+    until: Option<Instant>,
+    timeout: Duration,
+    opening: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let Some(until) = until else {
+        return opening.await;
+    };
+    let late = |_| Error::connect(format!("the connection was not open within {timeout:?}"));
+    timeout_at(until, opening).await.map_err(late)?
+}

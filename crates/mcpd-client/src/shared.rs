@@ -1,0 +1,97 @@
+//! What a connection's handles and its task share.
+
+use crate::state::{Closed, GoingAway, State};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::{Notify, Semaphore, watch};
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// One permit for each request the server allows to be unanswered; fair. Closed with the
+    /// connection.
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) state: watch::Sender<State>,
+    /// One of the two below was set.
+    wake: Notify,
+    /// A caller gave up since the task last looked.
+    gave_up: AtomicBool,
+    /// The connection is to be closed.
+    closing: AtomicBool,
+    /// Set when the stream is closed, after the last word.
+    gone: watch::Sender<bool>,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Shared {
+        Shared {
+            slots: Arc::new(Semaphore::new(0)),
+            state: watch::Sender::new(State::Open),
+            wake: Notify::new(),
+            gave_up: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            gone: watch::Sender::new(false),
+        }
+    }
+
+    pub(crate) fn open(&self, max_in_flight: u16) {
+        self.slots.add_permits(max_in_flight.into());
+    }
+
+    /// A caller has given up on its answer.
+    pub(crate) fn gave_up(&self) {
+        self.gave_up.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn take_gave_up(&self) -> bool {
+        // Nearly always nobody has, and a load is cheaper than a swap.
+        self.gave_up.load(Ordering::Relaxed) && self.gave_up.swap(false, Ordering::Acquire)
+    }
+
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.slots.close();
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    pub(crate) fn going_away(&self, why: GoingAway) {
+        self.state.send_replace(State::GoingAway(why));
+    }
+
+    /// Nothing can be sent any more.
+    pub(crate) fn ended(&self, closed: &Closed) {
+        self.state.send_replace(State::Closed(closed.clone()));
+        self.slots.close();
+    }
+
+    /// The task is no more.
+    pub(crate) fn gone(&self) {
+        let told = matches!(*self.state.borrow(), State::Closed(_));
+        if !told {
+            self.ended(&Closed::end_of_task());
+        }
+        self.gone.send_replace(true);
+    }
+
+    pub(crate) async fn until_gone(&self) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.gone.subscribe().wait_for(|gone| *gone).await;
+    }
+
+    /// How the connection ended, if it did; until the task has said so, it was lost with its runtime.
+    pub(crate) fn closed(&self) -> Closed {
+        match &*self.state.borrow() {
+            State::Closed(closed) => closed.clone(),
+            _ if self.is_closing() => Closed::local(),
+            _ => Closed::end_of_task(),
+        }
+    }
+}
