@@ -182,3 +182,27 @@ fn what_came_whole_is_answered_although_the_end_cuts_a_frame() {
     assert_eq!(got.len(), 1);
     assert_eq!(got[0].response(), (1, b"whole".to_vec()));
 }
+
+/// At the end of a drain work is cut off, and may have had an effect. What waited for its turn has not.
+#[test]
+fn what_never_had_its_turn_is_refused_when_a_drain_ends() {
+    let start = slow(Start::new(), "10m").set("DRAIN__FINISH", "200ms");
+    let mut server = routed(start, &[ORDERED]);
+    let mut peer = server.peer();
+    for seq in 1..=3 {
+        peer.request(seq, "o/a", b"");
+    }
+    server.await_metric("mcpd_requests_in_flight", |n| n == 3.0);
+    server.signal("TERM");
+    assert!(matches!(
+        peer.expect().frame(),
+        mcpd_proto::Frame::GoAway(_)
+    ));
+    let mut got = answers(&mut peer, 3);
+    got.sort();
+    let refused = ErrorCode::DRAINING.get();
+    assert_eq!(got, [(1, LATE), (2, refused), (3, refused)]);
+    peer.expect_end(ErrorCode::CLOSING);
+    drop(peer);
+    assert_eq!(server.await_exit(), Some(0));
+}
