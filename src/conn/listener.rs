@@ -152,7 +152,7 @@ impl<D: Dispatch> Listener<D> {
     /// Gives a connection to a worker, or turns it away.
     fn admit(&mut self, stream: TcpStream, addr: SocketAddr) {
         let settings = self.settings.borrow().clone();
-        if let Err(error) = socket::prepare(&stream, &settings.listen) {
+        if let Err(error) = socket::prepare(&stream, &settings) {
             tracing::debug!(%error, peer = %addr, "an accepted connection is gone already");
             return self.shared.metrics.rejected(Rejected::Gone);
         }

@@ -56,6 +56,20 @@ fn a_peer_that_never_reads_is_stopped_and_closed_and_costs_only_itself() {
     other.expect_alive(3);
 }
 
+/// To the kernel a closed window is as bad as a lost peer, if it is asked to watch for those.
+#[test]
+fn the_kernel_does_not_judge_those_that_do_not_read() {
+    let server = Start::new()
+        .set("DATA__USER_TIMEOUT", "1s")
+        .set("LIMITS__WRITE_TIMEOUT", "2s")
+        .spawn();
+    let mut stuck = narrow_peer(&server);
+    send_until_stuck(&mut stuck, &[0; 64 * KIB]);
+    let closed = r#"mcpd_connections_closed_total{reason="SLOW_CONSUMER"}"#;
+    server.await_metric("mcpd_connections", |open| open == 0.0);
+    assert_eq!(server.metric(closed), 1.0);
+}
+
 /// A slow consumer that wakes up in time gets whole frames, and is told why there are no more.
 #[test]
 fn a_slow_consumer_that_wakes_up_learns_why() {
