@@ -42,9 +42,10 @@ fn document() -> Document {
         |topic: &str, handler: &str| RouteSpec::new(Pattern::parse(topic).unwrap(), handler);
     let mut ordered = route("o", "brittle");
     ordered.ordered = true;
-    let mut document = Document::default();
-    document.routes = vec![route("echo", "echo"), route("brittle", "brittle"), ordered];
-    document
+    Document {
+        routes: vec![route("echo", "echo"), route("brittle", "brittle"), ordered],
+        ..Document::default()
+    }
 }
 
 fn settings() -> Settings {
