@@ -112,7 +112,10 @@ impl<D: Dispatch> Core<D> {
         let route = match self.shared.dispatch.route(table, &call, refusing) {
             Ok(route) => route,
             Err(refusal) => {
-                let head = Head::of(request);
+                let head = Head {
+                    revision: refusal.revision,
+                    ..Head::of(request)
+                };
                 let code = answer::put(lanes, &head, &refusal.answer, peer_max);
                 return batch.answered(refusal.stats, code, &self.shared.metrics);
             }

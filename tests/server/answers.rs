@@ -60,11 +60,12 @@ fn answers_tell_the_revision_where_that_is_wanted() {
     let routes = [
         "topic: echo, handler: echo",
         "topic: slow, handler: slow, timeout: 10ms",
+        "topic: limited, handler: echo, rate_limit: {per_second: 1, burst: 1}",
     ];
     let start = slow(Start::new(), "1m").set("ROUTES__REVISION_ON_ANSWERS", "true");
     let server = routed(start, &routes);
     let mut peer = server.peer();
-    for topic in ["echo", "slow"] {
+    for topic in ["echo", "slow", "nowhere", "limited", "limited"] {
         peer.request(1, topic, b"");
         assert_eq!(told(&peer.expect()).0.route_revision(), Some(7), "{topic}");
     }
