@@ -1,10 +1,13 @@
 //! The composition root: the only part that knows every other one.
 
+mod check;
 mod drain;
 mod reload;
 mod routes;
 mod settings;
 mod threads;
+
+pub use check::{Check, check};
 
 use crate::admin::{self, Pulse, Status};
 use crate::config::Config;

@@ -151,7 +151,7 @@ impl Routes {
 }
 
 /// The store that the configuration names, and how to call it in logs.
-fn open_store(config: &Config) -> (Arc<dyn RouteStore>, String) {
+pub(super) fn open_store(config: &Config) -> (Arc<dyn RouteStore>, String) {
     let Some(path) = &config.routes.file else {
         // The embedded document is a constant that the tests parse.
         let store =

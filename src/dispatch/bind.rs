@@ -49,8 +49,9 @@ pub fn bind(
     })
 }
 
-/// Lists what the document asks for and this server cannot give.
-fn check(document: &Document, handlers: &Handlers) -> Problems {
+/// Lists what the document asks for and this server cannot give: handlers that are not there, QoS
+/// without a journal. Empty for a document that [`bind`] takes.
+pub fn check(document: &Document, handlers: &Handlers) -> Problems {
     let mut problems = Problems::default();
     for (at, route) in document.routes.iter().enumerate() {
         let mut problem = |key: &str, message: String| {

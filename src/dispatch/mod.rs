@@ -3,7 +3,7 @@
 mod bind;
 mod rate;
 
-pub use bind::bind;
+pub use bind::{bind, check};
 
 use crate::conn::{Dispatch, Refusal, Route};
 use crate::handler::Handler;

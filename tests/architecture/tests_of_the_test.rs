@@ -24,8 +24,8 @@ fn every_arrow_catches_what_points_the_wrong_way() {
         ),
         (
             "crates/mcpd-proto/src/session/mod.rs",
-            "use std::time::{Duration, Instant, SystemTime};\nfn f() -> Instant { Instant::now() }",
-            &["1: std::time::SystemTime", "2: Instant::now"],
+            "use std::time::{Duration, Instant};\nfn f() -> Instant { SystemTime::now(); Instant::now() }",
+            &["2: SystemTime::now", "2: Instant::now"],
         ),
         (
             "crates/mcpd-proto/src/frame/request.rs",

@@ -131,6 +131,12 @@ impl Error {
         self.0.code
     }
 
+    /// What is wrong, for a person, without code and class: the server's own words where it sent
+    /// an ERROR. Empty where there are none, as for HANDLER_ERROR, which has [`Error::body`].
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
     /// Whether the same call would fail again, as far as can be told.
     pub fn is_permanent(&self) -> bool {
         match self.0.code {

@@ -1,0 +1,70 @@
+//! Looks at what a configuration would serve, without serving it.
+
+use super::routes::open_store;
+use super::settings;
+use crate::config::Config;
+use crate::dispatch;
+use crate::router::document::{Document, Problem, Problems};
+use std::io;
+
+/// What [`check`] found.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// Where the routes come from: a path, or `the embedded defaults`.
+    pub source: String,
+    /// The route document, if it could be read.
+    pub document: Option<Document>,
+    /// What is wrong with the handlers, by key.
+    pub handlers: Option<String>,
+    /// What is wrong with the routes: the document itself or, if it is valid, its binding.
+    pub routes: Problems,
+    /// What is valid and probably not meant.
+    pub warnings: Problems,
+}
+
+/// Does all that a start does before it binds a port: builds the handlers, reads the routes, and
+/// sees whether this server can give what they ask for. Touches nothing but the files.
+///
+/// # Errors
+/// No runtime could be had to read with; what is wrong with the files is in [`Check`].
+///
+/// ```
+/// use mcpd::{app, config::Config};
+///
+/// let found = app::check(&Config::default())?;
+/// assert!(found.routes.is_empty());
+/// assert_eq!(found.document.map(|document| document.routes.len()), Some(2));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn check(config: &Config) -> io::Result<Check> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    let (store, source) = open_store(config);
+    let handlers = settings::handlers(&config.handlers, None);
+    let mut found = Check {
+        source,
+        document: None,
+        handlers: None,
+        routes: Problems::default(),
+        warnings: Problems::default(),
+    };
+    match runtime.block_on(store.load()) {
+        Ok(loaded) => {
+            found.warnings = loaded.warnings;
+            match handlers {
+                Ok(handlers) => found.routes = dispatch::check(&loaded.document, &handlers),
+                Err(problem) => found.handlers = Some(problem),
+            }
+            found.document = Some(loaded.document);
+        }
+        Err(error) => {
+            found.handlers = handlers.err();
+            found.routes = match error.document_error() {
+                Some(document) => document.problems.clone(),
+                None => Problem::new(0, "", error.to_string()).into(),
+            };
+        }
+    }
+    Ok(found)
+}
