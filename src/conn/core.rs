@@ -11,7 +11,7 @@ use super::{Dispatch, Route};
 use crate::message::{Answer, Call, Outcome, OwnedCall, Peer, Work};
 use crate::telemetry::{Batch, ConnMetrics};
 use mcpd_proto::session::{Admitted, Ended, LinkReport, Server, ServerEvent, Welcome};
-use mcpd_proto::{ErrorCode, GoAwayReason, Hello, RawFrame};
+use mcpd_proto::{ErrorCode, ErrorFrame, GoAwayReason, Hello, Meta, RawFrame};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -321,6 +321,21 @@ impl<D: Dispatch> Core<D> {
             LinkReport::RoundTrip(time) => self.shared.metrics.heartbeat_rtt(time),
             LinkReport::Miss => self.shared.metrics.heartbeat_miss(),
         }
+    }
+
+    /// Queues the last frame.
+    pub(super) fn queue_last(&mut self, ended: &Ended) {
+        let detail = ended.text.as_bytes();
+        let meta = Meta::EMPTY;
+        let frame = ErrorFrame {
+            seq: 0,
+            priority: 0,
+            code: ended.code,
+            detail,
+            meta,
+        };
+        let lanes = self.lanes.get_or_insert_with(buffers::take_lanes);
+        lanes.control(|out| frame.encode(out));
     }
 
     /// Gives memory back that an idle connection does not need.

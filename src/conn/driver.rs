@@ -8,7 +8,7 @@ use super::buffers;
 use super::core::Core;
 use crate::telemetry::{Batch, CloseReason};
 use mcpd_proto::session::Ended;
-use mcpd_proto::{Deframer, ErrorCode, ErrorFrame, GoAwayReason, Meta};
+use mcpd_proto::{Deframer, ErrorCode, GoAwayReason};
 use std::future::Future;
 use std::io;
 use std::net::Shutdown;
@@ -319,7 +319,7 @@ impl<D: Dispatch> Driver<D> {
             Phase::Ending { last, code, .. } => {
                 let code = *code;
                 if let Some(ended) = last.take() {
-                    self.queue_last(&ended);
+                    self.core.queue_last(&ended);
                     return Step::Further;
                 }
                 // The peer may be gone already; then there is nothing to shut down.
@@ -333,20 +333,6 @@ impl<D: Dispatch> Driver<D> {
             }
             Phase::Lingering { .. } => Step::Stay,
         }
-    }
-
-    fn queue_last(&mut self, ended: &Ended) {
-        let detail = ended.text.as_bytes();
-        let meta = Meta::EMPTY;
-        let frame = ErrorFrame {
-            seq: 0,
-            priority: 0,
-            code: ended.code,
-            detail,
-            meta,
-        };
-        let lanes = self.core.lanes.get_or_insert_with(buffers::take_lanes);
-        lanes.control(|out| frame.encode(out));
     }
 
     /// Reads on while and after the last frames go out: a peer that is still writing gets to reading

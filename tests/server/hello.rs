@@ -133,8 +133,7 @@ fn a_token_over_plaintext_is_taken_from_loopback_only() {
 /// On a socket for both families an IPv4 client arrives with an IPv6 form of its address.
 #[test]
 fn loopback_is_loopback_on_a_socket_for_both_families() {
-    let server = Start::new().arg("--listen").arg("[::]:0");
-    let mut server = server.set("LOG__FILTER", "info").spawn();
+    let mut server = Start::new().set("DATA__LISTEN", "[::]:0").spawn();
     server.data = ([127, 0, 0, 1], server.data.port()).into();
     let mut peer = server.peer();
     peer.send(&token_hello());

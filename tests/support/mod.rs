@@ -36,19 +36,14 @@ impl Start {
     /// `mcpd serve` on free ports, with the shortest drain.
     pub fn new() -> Start {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mcpd"));
-        command.args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--sidecar-listen",
-            "127.0.0.1:0",
-        ]);
+        command.args(["serve", "--sidecar-listen", "127.0.0.1:0"]);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let start = Start { command }
             .set("LOG__FORMAT", "json")
+            .set("DATA__LISTEN", "127.0.0.1:0")
             .set("DATA__THREADS", "2");
         start.set("DRAIN__DELAY", "0s").set("DRAIN__SPREAD", "0s")
     }
