@@ -159,11 +159,11 @@ pub const KEYS: &[KeyDoc] = &[
     key("data.keepalive", "60s", span_or_off(secs(1), secs(7_200)), RESTART,
         "Idle time after which the kernel probes a peer that is silent on TCP. 0s: off."),
     key("data.user_timeout", "30s", span_or_off(secs(1), HOUR), RESTART,
-        "How long sent bytes may stay unacknowledged before the kernel drops the connection (TCP_USER_TIMEOUT). 0s: the kernel's own bound."),
+        "How long sent bytes may stay unacknowledged before the kernel drops the connection (TCP_USER_TIMEOUT); at least twice limits.write_timeout plus limits.close_linger is taken, as those judge peers that do not read. 0s: the kernel's own bound."),
     key("data.max_connections", "10000", count(1, 10_000_000), RELOAD,
         "Open connections; one more is told TOO_MANY_CONNECTIONS and closed. Lowering it closes nobody. Fewer where the process may not open that many files (ulimit -n); the log says so."),
     key("data.accepts_per_second", "5000", count(0, 1_000_000), RELOAD,
-        "Connections accepted per second; the rest wait in the backlog. 0: no limit."),
+        "Connections accepted in a second; one more is told TOO_MANY_CONNECTIONS and closed. 0: no limit."),
     key("data.allow_plaintext_token", "false", Kind::Bool, RESTART,
         "Accept AUTH_TOKEN over a connection that is neither encrypted nor loopback. Anybody on the way can read the token then."),
 

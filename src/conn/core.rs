@@ -11,7 +11,7 @@ use super::{Dispatch, Route};
 use crate::message::{Answer, Call, Outcome, OwnedCall, Peer, Work};
 use crate::telemetry::{Batch, ConnMetrics};
 use mcpd_proto::session::{Admitted, Ended, LinkReport, Server, ServerEvent, Welcome};
-use mcpd_proto::{ErrorCode, GoAwayReason, Hello, RawFrame};
+use mcpd_proto::{ErrorCode, ErrorFrame, GoAwayReason, Hello, Meta, RawFrame};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -112,7 +112,10 @@ impl<D: Dispatch> Core<D> {
         let route = match self.shared.dispatch.route(table, &call, refusing) {
             Ok(route) => route,
             Err(refusal) => {
-                let head = Head::of(request);
+                let head = Head {
+                    revision: refusal.revision,
+                    ..Head::of(request)
+                };
                 let code = answer::put(lanes, &head, &refusal.answer, peer_max);
                 return batch.answered(refusal.stats, code, &self.shared.metrics);
             }
@@ -197,10 +200,15 @@ impl<D: Dispatch> Core<D> {
         Ok(())
     }
 
-    /// Takes mail. Gives whether there was any.
-    pub(super) fn mail(&mut self, now: Instant) -> bool {
+    /// What has come for this connection, if anything has.
+    #[inline]
+    pub(super) fn take_mail(&self) -> Option<Vec<Mail>> {
         let mail = self.member.mailbox.take();
-        let any = !mail.is_empty();
+        (!mail.is_empty()).then_some(mail)
+    }
+
+    /// Deals with mail.
+    pub(super) fn mail(&mut self, mail: Vec<Mail>, now: Instant) {
         for mail in mail {
             match mail {
                 Mail::Done(seq, answer) => self.ended(seq, Some(answer), now),
@@ -208,7 +216,6 @@ impl<D: Dispatch> Core<D> {
                 Mail::Order(order) => self.order(order, now),
             }
         }
-        any
     }
 
     /// The work on `seq` has ended: answers it, and starts those that waited for it.
@@ -314,6 +321,21 @@ impl<D: Dispatch> Core<D> {
             LinkReport::RoundTrip(time) => self.shared.metrics.heartbeat_rtt(time),
             LinkReport::Miss => self.shared.metrics.heartbeat_miss(),
         }
+    }
+
+    /// Queues the last frame.
+    pub(super) fn queue_last(&mut self, ended: &Ended) {
+        let detail = ended.text.as_bytes();
+        let meta = Meta::EMPTY;
+        let frame = ErrorFrame {
+            seq: 0,
+            priority: 0,
+            code: ended.code,
+            detail,
+            meta,
+        };
+        let lanes = self.lanes.get_or_insert_with(buffers::take_lanes);
+        lanes.control(|out| frame.encode(out));
     }
 
     /// Gives memory back that an idle connection does not need.

@@ -8,7 +8,7 @@ use super::buffers;
 use super::core::Core;
 use crate::telemetry::{Batch, CloseReason};
 use mcpd_proto::session::Ended;
-use mcpd_proto::{Deframer, ErrorCode, ErrorFrame, GoAwayReason, Meta};
+use mcpd_proto::{Deframer, ErrorCode, GoAwayReason};
 use std::future::Future;
 use std::io;
 use std::net::Shutdown;
@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+
+/// How often a connection that is not read is asked whether it is broken.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// When a connection looks again that has nothing to wait for.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -37,6 +40,15 @@ enum Phase {
         by: Instant,
         code: ErrorCode,
     },
+}
+
+/// What [`Driver::advance_phase`] came to.
+enum Step {
+    /// Nothing has changed.
+    Stay,
+    /// There is something to write or to read again.
+    Further,
+    Closed(CloseReason),
 }
 
 /// A connection as a future that resolves when it is closed.
@@ -88,7 +100,7 @@ impl<D: Dispatch> Driver<D> {
         }
         let mut progress = false;
         loop {
-            let mail = self.core.mail(self.now);
+            let mail = self.mail();
             let read = match self.read(cx) {
                 Ok(read) => read,
                 Err(error) => return Poll::Ready(CloseReason::of_io(&error)),
@@ -98,10 +110,15 @@ impl<D: Dispatch> Driver<D> {
                 Ok(()) => {}
                 Err(error) => return Poll::Ready(CloseReason::of_io(&error)),
             }
-            if let Some(reason) = self.advance_phase() {
-                return Poll::Ready(reason);
+            match self.advance_phase() {
+                Step::Closed(reason) => return Poll::Ready(reason),
+                // What the new phase writes or reads is not waited for yet.
+                Step::Further => continue,
+                Step::Stay => {}
             }
-            if !mail && !read && self.on_timer(cx, progress).is_pending() {
+            // The write may have made the room that frames held back are waiting for.
+            let resumes = self.paused && self.core.has_room(self.core.outbound_len());
+            if !mail && !read && !resumes && self.on_timer(cx, progress).is_pending() {
                 break;
             }
             progress = true;
@@ -111,13 +128,24 @@ impl<D: Dispatch> Driver<D> {
         Poll::Pending
     }
 
+    /// Takes the mail. Gives whether there was any.
+    fn mail(&mut self) -> bool {
+        let Some(mail) = self.core.take_mail() else {
+            return false;
+        };
+        // Answers come at a time of their own: it tells latencies, and whose turn comes too late.
+        self.now = Instant::now();
+        self.core.mail(mail, self.now);
+        true
+    }
+
     /// Reads once and takes the frames. Gives whether there was anything.
     fn read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        if matches!(self.phase, Phase::Lingering { .. }) {
-            return self.discard(cx);
+        if !matches!(self.phase, Phase::Serving) {
+            return Ok(self.discard(cx));
         }
-        if !matches!(self.phase, Phase::Serving) || self.input_closed || !self.may_read() {
-            return Ok(false);
+        if self.input_closed || !self.may_read() {
+            return self.look_without_reading();
         }
         buffers::with_read_buffer(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
@@ -126,6 +154,8 @@ impl<D: Dispatch> Driver<D> {
                 Poll::Ready(Err(error)) => Err(error),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
                     self.input_closed = true;
+                    // A client that has said everything is silent with a right to it.
+                    self.core.session.pause_reading(Instant::now());
                     Ok(true)
                 }
                 Poll::Ready(Ok(())) => {
@@ -138,23 +168,38 @@ impl<D: Dispatch> Driver<D> {
         })
     }
 
+    /// Asks whether the connection is broken while it is not read, when nothing else would tell: the
+    /// work of a client that is gone must not run to its end.
+    #[cold]
+    fn look_without_reading(&self) -> io::Result<bool> {
+        self.stream.take_error()?.map_or(Ok(false), io::Result::Err)
+    }
+
     /// Back-pressure: a connection whose work or answers take too much room is not read. Takes up
-    /// again what was held back once there is room.
+    /// again what was held back once there is room, before anything new is read.
+    #[inline]
     fn may_read(&mut self) -> bool {
-        let room = self.core.has_room(self.core.outbound_len());
-        if room == self.paused {
+        if self.paused && self.core.has_room(self.core.outbound_len()) {
             self.now = Instant::now();
-            self.paused = !room;
-            if room {
-                self.core.session.resume_reading(self.now);
-                self.deframer.restart_deadline(self.now);
-                self.take(&[]);
-                return !self.paused && matches!(self.phase, Phase::Serving);
-            }
-            self.core.session.pause_reading(self.now);
+            self.paused = false;
+            self.core.session.resume_reading(self.now);
+            self.deframer.restart_deadline(self.now);
+            self.take(&[]);
+        }
+        if !self.core.has_room(self.core.outbound_len()) {
+            self.pause();
+        }
+        !self.paused && matches!(self.phase, Phase::Serving)
+    }
+
+    /// Stops reading until there is room.
+    #[cold]
+    fn pause(&mut self) {
+        if !self.paused {
+            self.paused = true;
+            self.core.session.pause_reading(Instant::now());
             self.core.shared.metrics.backpressure();
         }
-        room
     }
 
     /// Takes the frames of one read.
@@ -166,7 +211,7 @@ impl<D: Dispatch> Driver<D> {
         let result = loop {
             if !core.has_room(lanes.len()) {
                 deframer.hold(input);
-                break Ok(());
+                break Ok(true);
             }
             let rules = core.session.rules();
             match deframer.next(&mut input, &rules, batch.began()) {
@@ -175,7 +220,7 @@ impl<D: Dispatch> Driver<D> {
                         break Err(ended);
                     }
                 }
-                Ok(None) => break Ok(()),
+                Ok(None) => break Ok(false),
                 Err(error) => {
                     core.shared.metrics.frame_error(&error);
                     break Err(error.into());
@@ -184,8 +229,11 @@ impl<D: Dispatch> Driver<D> {
         };
         core.lanes = Some(lanes);
         batch.finish(&core.shared.metrics);
-        if let Err(ended) = result {
-            self.end(ended);
+        match result {
+            // Whatever is written meanwhile, what is held comes before what is read next.
+            Ok(true) => self.pause(),
+            Ok(false) => {}
+            Err(ended) => self.end(ended),
         }
     }
 
@@ -239,6 +287,8 @@ impl<D: Dispatch> Driver<D> {
         if !matches!(self.phase, Phase::Serving) {
             return;
         }
+        // What was held back is not looked at any more.
+        self.paused = false;
         let code = ended.code;
         let orderly = code == ErrorCode::CLOSING;
         if !orderly {
@@ -257,61 +307,47 @@ impl<D: Dispatch> Driver<D> {
     }
 
     /// Goes on with the end of a connection as far as its output is written.
-    fn advance_phase(&mut self) -> Option<CloseReason> {
+    fn advance_phase(&mut self) -> Step {
         if self.core.outbound_len() > 0 {
-            return None;
+            return Step::Stay;
         }
         match &mut self.phase {
             Phase::Serving if self.input_closed && !self.paused && self.core.works.is_empty() => {
-                Some(CloseReason::Eof)
+                Step::Closed(CloseReason::Eof)
             }
-            Phase::Serving => None,
+            Phase::Serving => Step::Stay,
             Phase::Ending { last, code, .. } => {
                 let code = *code;
                 if let Some(ended) = last.take() {
-                    self.queue_last(&ended);
-                    return None;
+                    self.core.queue_last(&ended);
+                    return Step::Further;
                 }
                 // The peer may be gone already; then there is nothing to shut down.
                 let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
-                if self.input_closed {
-                    return Some(CloseReason::Code(code));
-                }
                 let by = Instant::now() + self.core.settings.close_linger;
                 self.phase = Phase::Lingering { by, code };
-                None
+                Step::Further
             }
-            Phase::Lingering { code, .. } => self.input_closed.then_some(CloseReason::Code(*code)),
+            Phase::Lingering { code, .. } if self.input_closed => {
+                Step::Closed(CloseReason::Code(*code))
+            }
+            Phase::Lingering { .. } => Step::Stay,
         }
     }
 
-    fn queue_last(&mut self, ended: &Ended) {
-        let detail = ended.text.as_bytes();
-        let meta = Meta::EMPTY;
-        let frame = ErrorFrame {
-            seq: 0,
-            priority: 0,
-            code: ended.code,
-            detail,
-            meta,
-        };
-        let lanes = self.core.lanes.get_or_insert_with(buffers::take_lanes);
-        lanes.control(|out| frame.encode(out));
-    }
-
-    /// Reads on after the last frame: closing with unread bytes would send RST, which destroys
-    /// answers that the peer has not read yet.
-    fn discard(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+    /// Reads on while and after the last frames go out: a peer that is still writing gets to reading
+    /// them, and closing with unread bytes would send RST, which destroys what it has not read yet.
+    fn discard(&mut self, cx: &mut Context<'_>) -> bool {
         if self.input_closed {
-            return Ok(false);
+            return false;
         }
         buffers::with_read_buffer(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-                Poll::Pending => Ok(false),
+                Poll::Pending => false,
                 Poll::Ready(result) => {
                     self.input_closed = result.is_err() || buffer.filled().is_empty();
-                    Ok(true)
+                    true
                 }
             }
         })
@@ -324,13 +360,12 @@ impl<D: Dispatch> Driver<D> {
             .map(|since| since + self.core.settings.write_timeout);
         match &self.phase {
             Phase::Serving => {
-                let frame = if self.paused {
-                    None
-                } else {
-                    self.deframer.deadline(&self.core.session.rules())
-                };
+                let unread = self.paused || self.input_closed;
+                let rules = self.core.session.rules();
+                let frame = self.deframer.deadline(&rules).filter(|_| !unread);
                 let session = self.core.session.deadline();
-                [write, frame, session, self.max_age_at]
+                let look = unread.then(|| self.now + LOOK_EVERY);
+                [write, frame, session, self.max_age_at, look]
                     .into_iter()
                     .flatten()
                     .min()
@@ -372,10 +407,11 @@ impl<D: Dispatch> Driver<D> {
     }
 
     fn on_deadline(&mut self) {
-        let (now, settings) = (self.now, &self.core.settings);
+        let (now, write_timeout) = (self.now, self.core.settings.write_timeout);
         let blocked = self
             .blocked_since
-            .is_some_and(|since| now >= since + settings.write_timeout);
+            .is_some_and(|since| now >= since + write_timeout)
+            && !self.write_regardless();
         match &mut self.phase {
             Phase::Lingering { by, .. } => self.input_closed |= now >= *by,
             Phase::Ending { by, last, .. } => {
@@ -397,7 +433,7 @@ impl<D: Dispatch> Driver<D> {
             return self.end(ended);
         }
         let frame = self.deframer.deadline(&self.core.session.rules());
-        if frame.is_some_and(|at| now >= at) && !self.paused {
+        if frame.is_some_and(|at| now >= at) && !self.paused && !self.input_closed {
             self.core.shared.metrics.frame_timeout();
             return self.end(Ended::new(
                 ErrorCode::PROTOCOL_ERROR,
@@ -409,6 +445,24 @@ impl<D: Dispatch> Driver<D> {
             self.core
                 .go_away(GoAwayReason::MaxAge, Duration::ZERO, now + grace);
         }
+    }
+
+    /// Writes without waiting for the kernel to call the socket writable, which it does only when a
+    /// third of its buffer is free: a slow but steady reader needs longer for that than it may be
+    /// silent. Gives whether a byte was taken.
+    fn write_regardless(&mut self) -> bool {
+        let Some(lanes) = &mut self.core.lanes else {
+            return true;
+        };
+        let socket = socket2::SockRef::from(&self.stream);
+        let Ok(sent) = socket.send_vectored(lanes.slices().as_slice()) else {
+            return false;
+        };
+        lanes.advance(sent);
+        self.core.session.bytes_sent(self.now);
+        self.core.shared.metrics.sent(sent, &mut lanes.frames);
+        self.blocked_since = Some(self.now);
+        true
     }
 
     /// The peer has not taken a byte for too long. What is queued is given up, but for the frame that

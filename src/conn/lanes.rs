@@ -16,6 +16,9 @@ pub(super) const SHARED_BODY_MIN: usize = 4 * 1024;
 /// Slices of one vectored write; more wait for the next one. Small frames need one slice a lane.
 const MAX_SLICES: usize = 64;
 
+/// Written bytes of a lane from which on moving the others to the front is worth it.
+const COMPACT_MIN: usize = 16 * 1024;
+
 const LANES: usize = 9;
 /// The lane of control frames; the others are numbered by priority.
 const CONTROL: usize = LANES - 1;
@@ -31,7 +34,7 @@ struct Lane {
     /// Bytes queued and sent since the lane was last empty.
     queued: usize,
     sent: usize,
-    /// Where each frame ends, counted like `queued`; ends that were passed stay until it is empty.
+    /// Where each frame ends, counted like `queued`; passed ones stay until it is compacted or empty.
     ends: Vec<usize>,
 }
 
@@ -84,8 +87,23 @@ impl Lane {
         }
         if self.is_empty() {
             self.reset();
+        } else if self.written >= COMPACT_MIN && self.written >= self.encoded.len() / 2 {
+            self.compact();
         }
         rest
+    }
+
+    /// Gives back the room of what is written: a lane that its reader never lets run empty would grow
+    /// for as long as the connection lives.
+    fn compact(&mut self) {
+        self.encoded.drain(..self.written);
+        for (place, _) in &mut self.shared {
+            *place -= self.written;
+        }
+        self.written = 0;
+        // The end of the last whole frame stays, as the begin of the one that may be cut.
+        let passed = self.ends.partition_point(|end| *end <= self.sent);
+        self.ends.drain(..passed.saturating_sub(1));
     }
 
     fn reset(&mut self) {
@@ -385,6 +403,22 @@ mod tests {
         put(&mut lanes, 8, 9, 0, false);
         write(&mut lanes, usize::MAX, &mut socket);
         assert_eq!(socket, b"\x05\x02...\x08\x09");
+    }
+
+    #[test]
+    fn a_lane_that_never_runs_empty_does_not_grow() {
+        for shared in [false, true] {
+            let (mut lanes, mut socket) = (Lanes::default(), Vec::new());
+            for round in 0..20_000 {
+                put(&mut lanes, 0, round as u8, 100, shared);
+                put(&mut lanes, 0, round as u8, 100, shared);
+                write(&mut lanes, if round == 0 { 150 } else { 204 }, &mut socket);
+                socket.clear();
+            }
+            assert_eq!(lanes.len(), 54);
+            let lane = &lanes.lanes[0];
+            assert!(lane.encoded.capacity() < 8 * COMPACT_MIN && lane.ends.capacity() < 32_768);
+        }
     }
 
     proptest! {

@@ -152,7 +152,7 @@ impl<D: Dispatch> Listener<D> {
     /// Gives a connection to a worker, or turns it away.
     fn admit(&mut self, stream: TcpStream, addr: SocketAddr) {
         let settings = self.settings.borrow().clone();
-        if let Err(error) = socket::prepare(&stream, &settings.listen) {
+        if let Err(error) = socket::prepare(&stream, &settings) {
             tracing::debug!(%error, peer = %addr, "an accepted connection is gone already");
             return self.shared.metrics.rejected(Rejected::Gone);
         }
@@ -249,6 +249,8 @@ fn driver<D: Dispatch>(
     member: Member,
 ) -> Driver<D> {
     let now = Instant::now();
+    // A socket for both families shows IPv4 clients as IPv6 ones, whose loopback is none.
+    let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
     let jitter = crate::telemetry::random_unit();
     let session = Server::new(Arc::clone(&settings.session), now);
     let peer = Arc::new(Peer {

@@ -57,6 +57,8 @@ pub struct Refusal<'t> {
     pub answer: Answer<'static>,
     /// Where it is counted; `None` when no route was found.
     pub stats: Option<&'t RouteStats>,
+    /// ROUTE_REVISION for the answer, when that is wanted.
+    pub revision: Option<u64>,
 }
 
 /// What a connection needs to know of a route.

@@ -46,6 +46,7 @@ pub struct ListenSettings {
     pub proxy_timeout: Duration,
     /// TCP keepalive; zero for none.
     pub keepalive: Duration,
-    /// TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged; zero for the system's choice.
+    /// TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged; zero for the system's choice. At
+    /// least twice the write timeout and the linger time is taken.
     pub user_timeout: Duration,
 }

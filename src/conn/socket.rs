@@ -1,5 +1,6 @@
 //! Options of sockets.
 
+use super::listener::Settings;
 use super::settings::ListenSettings;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
@@ -26,17 +27,21 @@ pub(super) fn listen(settings: &ListenSettings) -> io::Result<TcpListener> {
 }
 
 /// Prepares an accepted socket: small frames go out at once, dead peers are noticed.
-pub(super) fn prepare(stream: &TcpStream, settings: &ListenSettings) -> io::Result<()> {
+pub(super) fn prepare(stream: &TcpStream, settings: &Settings) -> io::Result<()> {
     stream.set_nonblocking(true)?;
+    let (listen, conn) = (&settings.listen, &settings.conn);
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
-    if !settings.keepalive.is_zero() {
-        let keepalive = TcpKeepalive::new().with_time(settings.keepalive);
+    if !listen.keepalive.is_zero() {
+        let keepalive = TcpKeepalive::new().with_time(listen.keepalive);
         socket.set_tcp_keepalive(&keepalive)?;
     }
     #[cfg(target_os = "linux")]
-    if !settings.user_timeout.is_zero() {
-        socket.set_tcp_user_timeout(Some(settings.user_timeout))?;
+    if !listen.user_timeout.is_zero() {
+        // To the kernel a peer that acknowledges everything but reads nothing is dead as well. That
+        // is for the write timeout to judge, which begins when the kernel's buffer is full only.
+        let least = conn.write_timeout * 2 + conn.close_linger;
+        socket.set_tcp_user_timeout(Some(listen.user_timeout.max(least)))?;
     }
     Ok(())
 }

@@ -45,6 +45,9 @@ pub(super) enum Stop {
     Cut,
 }
 
+/// Why a request that never began has to be sent again elsewhere.
+const NO_TURN: &str = "the server stops before its turn has come";
+
 #[derive(Debug)]
 struct Pending {
     reply: Reply,
@@ -168,7 +171,11 @@ impl<R> Works<R> {
                 {
                     queue.retain(|waiting| waiting.seq != seq);
                 }
-                mailbox.send(Mail::Stopped(seq));
+                mailbox.send(match why {
+                    Stop::Cancelled => Mail::Stopped(seq),
+                    // Unlike work that is cut off, this may be said not to have run.
+                    Stop::Cut => Mail::Done(seq, Answer::error(ErrorCode::DRAINING, NO_TURN)),
+                });
             }
         }
     }

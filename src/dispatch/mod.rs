@@ -105,6 +105,8 @@ impl Dispatch for Dispatcher {
             return Err(Refusal {
                 answer: Answer::error(ErrorCode::NO_ROUTE, text),
                 stats: None,
+                // All routes of a table are of one revision.
+                revision: table.iter().next().and_then(|(_, route)| route.revision),
             });
         };
         match route.judge(call, refusing) {
@@ -112,6 +114,7 @@ impl Dispatch for Dispatcher {
             Some(answer) => Err(Refusal {
                 answer,
                 stats: Some(&route.stats),
+                revision: route.revision,
             }),
         }
     }

@@ -1,6 +1,18 @@
 //! A real server against peers of every kind.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "../support/mod.rs"]
 mod support;
+mod tools;
 
+mod answers;
 mod basics;
+mod frames;
+mod handlers;
+mod hello;
+mod limits;
+mod resources;
+mod silent;
+mod slow;
+mod work;

@@ -1,0 +1,219 @@
+//! Handlers that break and handlers that are stopped, put together through the library.
+
+use crate::support::Peer;
+use crate::tools::{cancel, eventually, request, reset, timeout_ms};
+use mcpd::conn::{ConnSettings, ListenSettings, Listener, Registry, Settings};
+use mcpd::dispatch::{Dispatcher, bind};
+use mcpd::handler::{Echo, Handler, Handlers};
+use mcpd::message::{Answer, Call, Outcome};
+use mcpd::router::document::{Document, RouteSpec};
+use mcpd::router::{handle::Handle, table::Table};
+use mcpd::telemetry::{ConnMetrics, RouteCatalog};
+use mcpd_proto::ErrorCode;
+use mcpd_proto::session::ServerSettings;
+use mcpd_proto::topic::Pattern;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+/// Breaks where its body says.
+struct Brittle;
+
+impl Handler for Brittle {
+    fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
+        match call.body {
+            b"in place" => panic!("in place"),
+            b"later" => Outcome::Later(Box::pin(async {
+                tokio::task::yield_now().await;
+                panic!("later")
+            })),
+            b"work" => Outcome::Later(Box::pin(async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Answer::bytes(b"done")
+            })),
+            body => Outcome::Now(Answer::bytes(body)),
+        }
+    }
+}
+
+/// Never answers, and counts its work for as long as that exists.
+#[derive(Default)]
+struct Endless {
+    running: Arc<AtomicUsize>,
+}
+
+struct Running(Arc<AtomicUsize>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Handler for Endless {
+    fn call<'a>(&'a self, _: &Call<'a>) -> Outcome<'a> {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        let running = Running(Arc::clone(&self.running));
+        Outcome::Later(Box::pin(async move {
+            std::future::pending::<()>().await;
+            drop(running);
+            Answer::bytes(b"")
+        }))
+    }
+}
+
+fn document() -> Document {
+    let route =
+        |topic: &str, handler: &str| RouteSpec::new(Pattern::parse(topic).unwrap(), handler);
+    let mut ordered = route("o", "brittle");
+    ordered.ordered = true;
+    Document {
+        routes: vec![
+            route("echo", "echo"),
+            route("endless", "endless"),
+            route("brittle", "brittle"),
+            ordered,
+        ],
+        ..Document::default()
+    }
+}
+
+fn settings() -> Settings {
+    let listen = ListenSettings {
+        addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+        backlog: 16,
+        max_connections: 10,
+        accepts_per_second: 0,
+        proxy_protocol: false,
+        proxy_timeout: Duration::from_secs(10),
+        keepalive: Duration::ZERO,
+        user_timeout: Duration::ZERO,
+    };
+    let conn = ConnSettings {
+        session: Arc::new(ServerSettings::default()),
+        max_in_flight_bytes: 8 << 20,
+        max_outbound_bytes: 4 << 20,
+        write_timeout: Duration::from_secs(30),
+        max_age: Duration::ZERO,
+        max_age_jitter: 0,
+        goaway_grace: Duration::ZERO,
+        close_linger: Duration::from_secs(2),
+        allow_plaintext_token: false,
+    };
+    Settings {
+        listen: Arc::new(listen),
+        conn: Arc::new(conn),
+    }
+}
+
+/// A listener with the brittle handler; it lives as long as its runtime.
+fn listen() -> (Runtime, SocketAddr, Arc<AtomicUsize>) {
+    let endless = Endless::default();
+    let running = Arc::clone(&endless.running);
+    let mut handlers = Handlers::new();
+    handlers.insert("echo", Arc::new(Echo));
+    handlers.insert("brittle", Arc::new(Brittle));
+    handlers.insert("endless", Arc::new(endless));
+    let catalog = Arc::new(RouteCatalog::default());
+    let table = bind(&document(), &handlers, &catalog, &Table::default(), false).unwrap();
+    let runtime = Runtime::new().unwrap();
+    let _inside = runtime.enter();
+    let (_, settings) = watch::channel(settings());
+    let listener = Listener::bind(
+        settings,
+        Dispatcher::new(Handle::new(table)),
+        Arc::new(ConnMetrics::new(catalog)),
+        Arc::new(Registry::default()),
+        Vec::new(),
+    )
+    .unwrap();
+    let addr = listener.local_addr();
+    runtime.spawn(listener.run());
+    drop(_inside);
+    (runtime, addr, running)
+}
+
+#[test]
+fn a_panic_is_the_end_of_its_request_alone() {
+    let (_runtime, addr, _) = listen();
+    let dial = || Peer::new(TcpStream::connect(addr).unwrap());
+    let (mut peer, mut other) = (dial(), dial());
+    other.request(1, "brittle", b"work");
+    for topic in ["brittle", "o"] {
+        for body in ["in place", "later"] {
+            peer.request(1, topic, body.as_bytes());
+            assert_eq!(
+                peer.expect().error(),
+                (1, ErrorCode::INTERNAL),
+                "{topic} {body}"
+            );
+            peer.expect_alive(1);
+        }
+    }
+    assert_eq!(other.expect().response(), (1, b"done".to_vec()));
+    other.expect_alive(2);
+}
+
+/// Those that wait behind a request that breaks get their turn.
+#[test]
+fn the_order_goes_on_behind_a_panic() {
+    let (_runtime, addr, _) = listen();
+    let mut peer = Peer::new(TcpStream::connect(addr).unwrap());
+    let bodies: [&[u8]; 6] = [
+        b"work",
+        b"in place",
+        b"later",
+        b"at once",
+        b"later",
+        b"work",
+    ];
+    for (seq, body) in (1..).zip(bodies) {
+        peer.request(seq, "o", body);
+    }
+    let broke = ErrorCode::INTERNAL;
+    assert_eq!(peer.expect().response(), (1, b"done".to_vec()));
+    assert_eq!(peer.expect().error(), (2, broke));
+    assert_eq!(peer.expect().error(), (3, broke));
+    assert_eq!(peer.expect().response(), (4, b"at once".to_vec()));
+    assert_eq!(peer.expect().error(), (5, broke));
+    assert_eq!(peer.expect().response(), (6, b"done".to_vec()));
+}
+
+/// CANCELLED and DEADLINE_EXCEEDED say that the work has stopped, so it has when they arrive.
+#[test]
+fn work_has_stopped_when_its_end_is_told() {
+    let (_runtime, addr, running) = listen();
+    let running = || running.load(Ordering::SeqCst);
+    let mut peer = Peer::new(TcpStream::connect(addr).unwrap());
+    peer.request(1, "endless", b"");
+    peer.expect_alive(2);
+    assert_eq!(running(), 1);
+    peer.send(&cancel(1));
+    assert_eq!(peer.expect().error(), (1, ErrorCode::CANCELLED));
+    assert_eq!(running(), 0);
+    let meta = timeout_ms(30);
+    peer.send(&request(1, "endless", b"", 0, meta.view()));
+    assert_eq!(peer.expect().error(), (1, ErrorCode::DEADLINE_EXCEEDED));
+    assert_eq!(running(), 0);
+}
+
+#[test]
+fn work_stops_when_its_client_is_gone() {
+    let (_runtime, addr, running) = listen();
+    let running = || running.load(Ordering::SeqCst);
+    let dial = || Peer::new(TcpStream::connect(addr).unwrap());
+    let (mut broken, mut erring) = (dial(), dial());
+    broken.request(1, "endless", b"");
+    broken.expect_alive(2);
+    erring.request(1, "endless", b"");
+    erring.expect_alive(2);
+    assert_eq!(running(), 2);
+    reset(broken);
+    eventually("the work of a broken connection stops", || running() == 1);
+    erring.send(b"nonsense");
+    erring.expect_end(ErrorCode::UNSUPPORTED_VERSION);
+    eventually("the work behind an error stops", || running() == 0);
+}
