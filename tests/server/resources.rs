@@ -31,8 +31,19 @@ fn without_free_descriptors_it_serves_those_it_has_and_waits() {
     peers.clear();
     // There are descriptors again, for the sidecar too.
     assert!(server.metric("mcpd_accept_errors_total") > 0.0);
-    server.await_metric("mcpd_connections", |open| open == 1.0);
-    server.peer().expect_alive(1);
+    // Dead connections that waited to be accepted may still take places for a moment.
+    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+    loop {
+        let mut next = server.peer();
+        next.request(1, "echo", b"");
+        if next.expect().is_response() {
+            break;
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "no place is free again"
+        );
+    }
     drop(first);
     server.await_metric("mcpd_connections", |open| open == 0.0);
 }
