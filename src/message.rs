@@ -36,6 +36,8 @@ pub struct Call<'a> {
     pub qos: Qos,
     /// When its last byte was read.
     pub received: Instant,
+    /// How long it was held back since then; mostly zero.
+    pub waited: Duration,
     /// Where it came from.
     pub peer: &'a Arc<Peer>,
 }
@@ -47,6 +49,7 @@ impl<'a> Call<'a> {
         request: &Request<'a>,
         topic: Topic<'a>,
         received: Instant,
+        waited: Duration,
         peer: &'a Arc<Peer>,
     ) -> Call<'a> {
         let Request {
@@ -63,6 +66,7 @@ impl<'a> Call<'a> {
             priority,
             qos,
             received,
+            waited,
             peer,
         }
     }
@@ -246,7 +250,7 @@ impl From<&Call<'_>> for OwnedCall {
 }
 
 impl OwnedCall {
-    /// The call again; `None` never happens, as topic and metadata were valid before.
+    /// The call again, now; `None` never happens, as topic and metadata were valid before.
     pub fn as_call(&self) -> Option<Call<'_>> {
         Some(Call {
             topic: Topic::parse(self.topic.as_bytes()).ok()?,
@@ -255,6 +259,7 @@ impl OwnedCall {
             priority: self.priority,
             qos: self.qos,
             received: self.received,
+            waited: self.received.elapsed(),
             peer: &self.peer,
         })
     }

@@ -207,7 +207,7 @@ pub const KEYS: &[KeyDoc] = &[
     key("drain.finish", "10s", span(secs(0), HOUR), RELOAD,
         "Third stage: new requests get DRAINING, what is in flight finishes. Not shorter than the longest timeout of a route that you care about."),
     key("drain.flush", "5s", span(secs(0), HOUR), RELOAD,
-        "Last stage: the listener is closed and telemetry is flushed."),
+        "Last stage: the listener is closed and the last connections are waited for."),
     key("drain.readiness", "fail", Kind::Choice(&["keep", "fail"]), RELOAD,
         "What /readyz says during a drain. `fail`: 503 at once, for balancers that poll it. `keep`: 200 while new requests are still served, for Kubernetes, which removes the endpoint by itself."),
 
@@ -226,7 +226,7 @@ pub const KEYS: &[KeyDoc] = &[
     key("handlers.<name>.type", "", Kind::Choice(HANDLER_TYPES), RELOAD,
         "What the handler does. `echo` answers with the body it got, `monitor` reports who sent on its topic and when, `static` always gives the same answer, `discard` answers with nothing, `delay` answers late or fails on purpose.").unset(),
     key("handlers.<name>.max_topics", "1000", count(1, 1_000_000), RELOAD,
-        "Topics remembered; the one silent for longest is forgotten first.").of("monitor"),
+        "Topics remembered; the one first heard of longest ago is forgotten first.").of("monitor"),
     key("handlers.<name>.body", "", Kind::Body { max: MAX_STATIC_BODY as usize }, RELOAD,
         "The answer. Either this or body_file.").unset().of("static"),
     key("handlers.<name>.body_file", "", Kind::Path, RELOAD,

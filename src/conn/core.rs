@@ -76,7 +76,7 @@ impl<D: Dispatch> Core<D> {
         self.session.is_refusing() && self.works.is_empty()
     }
 
-    /// Takes one frame.
+    /// Takes one frame, which `waited` since it was read.
     ///
     /// # Errors
     /// The connection must end.
@@ -84,6 +84,7 @@ impl<D: Dispatch> Core<D> {
     pub(super) fn frame<'t>(
         &mut self,
         raw: &RawFrame<'_>,
+        waited: Duration,
         lanes: &mut Lanes,
         table: &'t D::Table,
         batch: &mut Batch<'t>,
@@ -91,7 +92,7 @@ impl<D: Dispatch> Core<D> {
         batch.frame(raw);
         let session = &mut self.session;
         match lanes.control(|control| session.receive(raw, batch.began(), control))? {
-            ServerEvent::Request(admitted) => self.request(&admitted, lanes, table, batch),
+            ServerEvent::Request(admitted) => self.request(&admitted, waited, lanes, table, batch),
             event => self.event(event, lanes, batch)?,
         }
         Ok(())
@@ -101,12 +102,13 @@ impl<D: Dispatch> Core<D> {
     fn request<'t>(
         &mut self,
         admitted: &Admitted<'_>,
+        waited: Duration,
         lanes: &mut Lanes,
         table: &'t D::Table,
         batch: &mut Batch<'t>,
     ) {
         let (request, topic) = (&admitted.request, admitted.topic);
-        let call = Call::new(request, topic, batch.began(), &self.peer);
+        let call = Call::new(request, topic, batch.began(), waited, &self.peer);
         let refusing = self.session.is_refusing();
         let peer_max = self.session.peer_max_payload();
         let route = match self.shared.dispatch.route(table, &call, refusing) {
@@ -186,7 +188,7 @@ impl<D: Dispatch> Core<D> {
     fn hello(&mut self, hello: &Hello<'_>, lanes: &mut Lanes) -> Result<(), Ended> {
         let exposed = !self.peer.addr.ip().is_loopback() && !self.settings.allow_plaintext_token;
         if hello.meta.auth_token().is_some() && exposed {
-            let text = "AUTH_TOKEN over plaintext is refused; use TLS";
+            let text = "AUTH_TOKEN over plaintext is refused from other than loopback addresses";
             return Err(Ended::new(ErrorCode::UNAUTHENTICATED, text));
         }
         if let Some(id) = hello.meta.client_id() {

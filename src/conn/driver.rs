@@ -4,6 +4,7 @@
 //! write buffer, no channel, one timer.
 
 use super::Dispatch;
+use super::alarm::Alarm;
 use super::buffers;
 use super::core::Core;
 use crate::telemetry::{Batch, CloseReason};
@@ -17,7 +18,6 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
 
 /// How often a connection that is not read is asked whether it is broken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -64,8 +64,9 @@ pub(super) struct Driver<D: Dispatch> {
     max_age_at: Option<Instant>,
     /// Since when the socket has not taken a byte although some wait.
     blocked_since: Option<Instant>,
-    /// Wakes the task at the given time, or before anything is due.
-    timer: Option<(Pin<Box<Sleep>>, Instant)>,
+    alarm: Alarm,
+    /// When the frames that are held back were read.
+    held_since: Option<Instant>,
     input_closed: bool,
     paused: bool,
     registered: bool,
@@ -85,7 +86,8 @@ impl<D: Dispatch> Driver<D> {
             opened: now,
             max_age_at: (!max_age.is_zero()).then(|| now + age),
             blocked_since: None,
-            timer: None,
+            alarm: Alarm::default(),
+            held_since: None,
             input_closed: false,
             paused: false,
             registered: false,
@@ -161,7 +163,7 @@ impl<D: Dispatch> Driver<D> {
                 Poll::Ready(Ok(())) => {
                     self.now = Instant::now();
                     self.core.session.bytes_received(self.now);
-                    self.take(buffer.filled());
+                    self.take(buffer.filled(), self.now);
                     Ok(true)
                 }
             }
@@ -184,7 +186,9 @@ impl<D: Dispatch> Driver<D> {
             self.paused = false;
             self.core.session.resume_reading(self.now);
             self.deframer.restart_deadline(self.now);
-            self.take(&[]);
+            // Their time runs from when they were read.
+            let read = self.held_since.take().unwrap_or(self.now);
+            self.take(&[], read);
         }
         if !self.core.has_room(self.core.outbound_len()) {
             self.pause();
@@ -202,10 +206,11 @@ impl<D: Dispatch> Driver<D> {
         }
     }
 
-    /// Takes the frames of one read.
-    fn take(&mut self, mut input: &[u8]) {
+    /// Takes the frames of one read, or those that were held back; `read` is when they were read.
+    fn take(&mut self, mut input: &[u8], read: Instant) {
         let table = self.core.shared.dispatch.table();
-        let mut batch = Batch::new(self.now, input.len());
+        let mut batch = Batch::new(read, input.len());
+        let waited = self.now.saturating_duration_since(read);
         let Driver { deframer, core, .. } = self;
         let mut lanes = core.lanes.take().unwrap_or_else(buffers::take_lanes);
         let result = loop {
@@ -216,7 +221,7 @@ impl<D: Dispatch> Driver<D> {
             let rules = core.session.rules();
             match deframer.next(&mut input, &rules, batch.began()) {
                 Ok(Some(raw)) => {
-                    if let Err(ended) = core.frame(&raw, &mut lanes, &table, &mut batch) {
+                    if let Err(ended) = core.frame(&raw, waited, &mut lanes, &table, &mut batch) {
                         break Err(ended);
                     }
                 }
@@ -231,7 +236,10 @@ impl<D: Dispatch> Driver<D> {
         batch.finish(&core.shared.metrics);
         match result {
             // Whatever is written meanwhile, what is held comes before what is read next.
-            Ok(true) => self.pause(),
+            Ok(true) => {
+                self.held_since = Some(read);
+                self.pause();
+            }
             Ok(false) => {}
             Err(ended) => self.end(ended),
         }
@@ -313,6 +321,9 @@ impl<D: Dispatch> Driver<D> {
         }
         match &mut self.phase {
             Phase::Serving if self.input_closed && !self.paused && self.core.works.is_empty() => {
+                if self.deframer.has_rest() {
+                    self.core.shared.metrics.frame_truncated();
+                }
                 Step::Closed(CloseReason::Eof)
             }
             Phase::Serving => Step::Stay,
@@ -375,34 +386,17 @@ impl<D: Dispatch> Driver<D> {
         }
     }
 
-    /// Sets the timer; ready when something was due and done. A timer that is too early is left
-    /// alone: looking again then is cheaper than moving it with every frame.
-    fn on_timer(&mut self, cx: &mut Context<'_>, progress: bool) -> Poll<()> {
+    /// Ready when something was due and done. `busy` says that this turn had something to do anyway.
+    fn on_timer(&mut self, cx: &mut Context<'_>, busy: bool) -> Poll<()> {
         let Some(deadline) = self.deadline() else {
             return Poll::Pending;
         };
-        match &mut self.timer {
-            Some((timer, at)) if *at > deadline => {
-                timer.as_mut().reset(deadline.into());
-                *at = deadline;
-            }
-            // Something else woke this task, and the time that the timer would tell has not come:
-            // if it fires from now on, it wakes the task again.
-            Some((_, at)) if progress && self.now < *at => return Poll::Pending,
-            Some(_) => {}
-            None => self.timer = Some((self.core.shared.sleep_until(deadline), deadline)),
-        }
-        let Some((timer, _)) = &mut self.timer else {
-            return Poll::Pending;
-        };
-        ready!(timer.as_mut().poll(cx));
+        let busy = busy.then_some(self.now);
+        ready!(self.alarm.poll(cx, deadline, busy, &self.core.shared));
         self.now = Instant::now();
         self.on_deadline();
-        let next = self.deadline().unwrap_or(self.now + NEVER);
-        if let Some((timer, at)) = &mut self.timer {
-            timer.as_mut().reset(next.into());
-            *at = next;
-        }
+        self.alarm
+            .set_again(self.deadline().unwrap_or(self.now + NEVER));
         Poll::Ready(())
     }
 
@@ -480,7 +474,7 @@ impl<D: Dispatch> Driver<D> {
     }
 }
 
-// Nothing in it is pinned but the timer, which has a pin of its own.
+// Nothing in it is pinned but the alarm's timer, which has a pin of its own.
 impl<D: Dispatch> Unpin for Driver<D> {}
 
 impl<D: Dispatch> Future for Driver<D> {

@@ -3,6 +3,7 @@
 //! A connection is one task that owns its socket, its session and what waits to be written. It knows
 //! nothing of routes and handlers but the [`Dispatch`] trait.
 
+mod alarm;
 mod answer;
 mod buffers;
 mod core;

@@ -142,11 +142,9 @@ impl BoundRoute {
                 retry_after: Some(wait),
             });
         }
-        if call.meta.timeout_ms() == Some(0) {
-            return Some(Answer::error(
-                ErrorCode::EXPIRED,
-                "its time was over when it came",
-            ));
+        if call.timeout(self.timeout) <= call.waited {
+            let text = "its time was over before it could start";
+            return Some(Answer::error(ErrorCode::EXPIRED, text));
         }
         None
     }

@@ -104,7 +104,15 @@ impl Rejected {
 }
 
 /// The kinds that `mcpd_frame_errors_total` tells apart.
-const FRAME_ERRORS: [&str; 5] = ["version", "too_large", "header", "metadata", "layout"];
+const FRAME_ERRORS: [&str; 7] = [
+    "version",
+    "too_large",
+    "header",
+    "metadata",
+    "layout",
+    "late",
+    "truncated",
+];
 
 fn frame_error_kind(error: &FrameError) -> &'static str {
     match error {
@@ -248,7 +256,12 @@ impl ConnMetrics {
     }
 
     pub(crate) fn frame_timeout(&self) {
-        frame_errors("layout").increment(1);
+        frame_errors("late").increment(1);
+    }
+
+    /// The input ended within a frame.
+    pub(crate) fn frame_truncated(&self) {
+        frame_errors("truncated").increment(1);
     }
 
     pub(crate) fn slow_consumer(&self) {

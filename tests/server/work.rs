@@ -206,3 +206,28 @@ fn what_never_had_its_turn_is_refused_when_a_drain_ends() {
     drop(peer);
     assert_eq!(server.await_exit(), Some(0));
 }
+
+#[test]
+fn time_runs_on_while_a_request_is_held_back() {
+    let start = slow(Start::new(), "300ms").set("LIMITS__MAX_IN_FLIGHT_BYTES", "1MiB");
+    let server = routed(start, &[FREE, ECHO]);
+    let mut peer = server.peer();
+    let large = |seq| request(seq, "slow", &[0; 600_000], 0, Meta::EMPTY);
+    let patience = timeout_ms(100);
+    let all = [
+        large(1),
+        large(2),
+        request(3, "echo", b"", 0, patience.view()),
+        request(4, "echo", b"", 0, Meta::EMPTY),
+    ]
+    .concat();
+    // The end of the second request, which fills the room, comes in one read with those behind it.
+    let (first, last) = all.split_at(all.len() - 200);
+    peer.send(first);
+    let read = |bytes: f64| bytes >= first.len() as f64;
+    server.await_metric("mcpd_frame_bytes_total{direction=\"in\"}", read);
+    peer.send(last);
+    let mut got = answers(&mut peer, 4);
+    got.sort();
+    assert_eq!(got, [(1, 0), (2, 0), (3, EXPIRED), (4, 0)]);
+}

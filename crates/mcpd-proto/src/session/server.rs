@@ -114,7 +114,7 @@ impl Server {
         }
         match self.state {
             State::Opening if self.hello_by.is_some() && !is_hello => {
-                let text = "the first frame must be a HELLO with credentials";
+                let text = "the first frame must be a HELLO";
                 Err(Ended::new(ErrorCode::UNAUTHENTICATED, text))
             }
             State::Opening if !is_hello => {
