@@ -151,15 +151,6 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The code of an ERROR, `None` for a RESPONSE.
-    #[inline]
-    pub fn code(&self) -> Option<ErrorCode> {
-        match self {
-            Answer::Response { .. } => None,
-            Answer::Error { code, .. } => Some(*code),
-        }
-    }
-
     /// The same answer, owning what it borrowed.
     pub fn into_owned(self) -> Answer<'static> {
         match self {
@@ -262,10 +253,5 @@ impl OwnedCall {
             waited: self.received.elapsed(),
             peer: &self.peer,
         })
-    }
-
-    /// The body, shared.
-    pub fn body(&self) -> &Bytes {
-        &self.body
     }
 }

@@ -9,13 +9,12 @@ use crate::lifecycle::Lifecycle;
 use crate::telemetry::Exporter;
 use axum::Router;
 use axum::routing::get;
-use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 pub(crate) use server::MAX_CONNECTIONS;
@@ -27,7 +26,7 @@ const BACKLOG: i32 = 1024;
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 
 /// What is known of the live route table.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default)]
 pub struct RoutesStatus {
     /// Where it came from; `None` before there is one.
     pub source: Option<String>,
@@ -39,9 +38,6 @@ pub struct RoutesStatus {
     pub routes: usize,
     /// Why the newest document is not live, when it is not.
     pub problem: Option<String>,
-    /// When the store last confirmed it.
-    #[serde(skip)]
-    pub confirmed: Option<SystemTime>,
 }
 
 /// Shows that a thread's event loop turns.

@@ -11,7 +11,7 @@ use crate::router::store::{FileStore, FileStoreOptions, MemoryStore, RouteStore,
 use crate::telemetry::{ProcessMetrics, RouteCatalog};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// How often it is noted that the live table is still the store's.
@@ -109,8 +109,6 @@ impl Routes {
     fn confirm(&self) {
         if self.live.is_some() && self.status.borrow().problem.is_none() {
             self.metrics.routes_confirmed();
-            let now = Some(SystemTime::now());
-            self.status.send_modify(|status| status.confirmed = now);
         }
     }
 
@@ -159,7 +157,6 @@ impl Routes {
             hash: document.hash_hex(),
             routes,
             problem: None,
-            confirmed: Some(SystemTime::now()),
         });
         self.live = Some(document);
         Ok(())

@@ -32,14 +32,6 @@ pub struct ReloadDiff {
     pub needs_restart: Vec<String>,
 }
 
-impl ReloadDiff {
-    /// Whether nothing differs.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.changed_reloadable.is_empty() && self.needs_restart.is_empty()
-    }
-}
-
 impl Config {
     /// Every key that has a value, in the order of the documentation, with
     /// where the value came from. Keys that are unset are left out.

@@ -103,14 +103,12 @@ impl<D: Dispatch> Driver<D> {
         let mut progress = false;
         loop {
             let mail = self.mail();
-            let read = match self.read(cx) {
-                Ok(read) => read,
-                Err(error) => return Poll::Ready(CloseReason::of_io(&error)),
+            let Ok(read) = self.read(cx) else {
+                return Poll::Ready(CloseReason::Reset);
             };
             self.end_if_done();
-            match self.write(cx) {
-                Ok(()) => {}
-                Err(error) => return Poll::Ready(CloseReason::of_io(&error)),
+            if self.write(cx).is_err() {
+                return Poll::Ready(CloseReason::Reset);
             }
             match self.advance_phase() {
                 Step::Closed(reason) => return Poll::Ready(reason),

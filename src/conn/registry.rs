@@ -62,13 +62,12 @@ impl Registry {
         self.lock().keys().copied().collect()
     }
 
-    /// Gives an order to one connection; `false` if it is gone.
-    pub fn order(&self, id: u64, order: Order) -> bool {
+    /// Gives an order to one connection, unless it is gone.
+    pub fn order(&self, id: u64, order: Order) {
         let mailbox = self.lock().get(&id).cloned();
-        mailbox.is_some_and(|mailbox| {
+        if let Some(mailbox) = mailbox {
             mailbox.send(Mail::Order(order));
-            true
-        })
+        }
     }
 
     /// Gives an order to every connection.

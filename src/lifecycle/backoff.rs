@@ -16,12 +16,9 @@ use std::time::Duration;
 /// // The largest random number gives the bound itself.
 /// assert_eq!(backoff.next_delay(u64::MAX), Duration::from_secs(1));
 /// assert_eq!(backoff.next_delay(u64::MAX), Duration::from_secs(2));
-/// backoff.reset();
-/// assert_eq!(backoff.next_delay(u64::MAX), Duration::from_secs(1));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    first: Duration,
     max: Duration,
     bound: Duration,
 }
@@ -38,12 +35,8 @@ impl Backoff {
     /// A `first` above `max` counts as `max`.
     #[must_use]
     pub fn new(first: Duration, max: Duration) -> Self {
-        let first = first.min(max);
-        Self {
-            first,
-            max,
-            bound: first,
-        }
+        let bound = first.min(max);
+        Self { max, bound }
     }
 
     /// How long to wait after one more failure.
@@ -62,11 +55,6 @@ impl Backoff {
         };
         u64::try_from(scaled).map_or(Duration::MAX, Duration::from_nanos)
     }
-
-    /// Forgets all failures, after a success.
-    pub fn reset(&mut self) {
-        self.bound = self.first;
-    }
 }
 
 #[cfg(test)]
@@ -80,16 +68,6 @@ mod tests {
             .map(|_| backoff.next_delay(u64::MAX).as_secs())
             .collect();
         assert_eq!(bounds, [1, 2, 4, 8, 16, 30, 30, 30]);
-    }
-
-    #[test]
-    fn success_starts_it_afresh() {
-        let mut backoff = Backoff::default();
-        for _ in 0..5 {
-            backoff.next_delay(0);
-        }
-        backoff.reset();
-        assert_eq!(backoff, Backoff::default());
     }
 
     #[test]

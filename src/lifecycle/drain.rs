@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
 /// How long each stage of a drain lasts at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainWindows {
@@ -17,20 +15,8 @@ pub struct DrainWindows {
     pub flush: Duration,
 }
 
-impl DrainWindows {
-    /// The longest that a whole drain may take.
-    #[must_use]
-    pub fn total(&self) -> Duration {
-        self.delay
-            .saturating_add(self.spread)
-            .saturating_add(self.finish)
-            .saturating_add(self.flush)
-    }
-}
-
 /// A stage of the drain. Later stages compare greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// Everything is served as before; the listener is open.
     Delay,
@@ -45,7 +31,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// The stage's stable name for logs and status pages.
+    /// The stage's stable name for logs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -85,7 +71,6 @@ impl Stage {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DrainPlan {
-    start: Instant,
     windows: [Duration; 4],
     /// The ends of Delay, Spread, Finish and Flush; never decreasing.
     ends: [Instant; 4],
@@ -96,7 +81,6 @@ impl DrainPlan {
     #[must_use]
     pub fn new(windows: DrainWindows, start: Instant) -> Self {
         let mut plan = Self {
-            start,
             windows: [windows.delay, windows.spread, windows.finish, windows.flush],
             ends: [start; 4],
         };
@@ -111,12 +95,6 @@ impl DrainPlan {
         let mut plan = Self::new(windows, start);
         plan.enter(Stage::Finish, start);
         plan
-    }
-
-    /// When the drain began.
-    #[must_use]
-    pub fn start(&self) -> Instant {
-        self.start
     }
 
     /// The stage at `now`. A stage whose window is zero never shows.
@@ -153,16 +131,6 @@ impl DrainPlan {
             Stage::Delay | Stage::Spread => self.enter(Stage::Finish, now),
             Stage::Finish => self.enter(Stage::Flush, now),
             Stage::Flush | Stage::Done => {}
-        }
-        self.stage(now)
-    }
-
-    /// Tells the plan that no connection is left, and returns the stage
-    /// afterwards. Spread and Finish go to Flush; Delay stays, because clients
-    /// whose endpoint list is behind may still come.
-    pub fn no_connections(&mut self, now: Instant) -> Stage {
-        if matches!(self.stage(now), Stage::Spread | Stage::Finish) {
-            self.enter(Stage::Flush, now);
         }
         self.stage(now)
     }
@@ -246,7 +214,6 @@ mod tests {
             ]
         );
         assert_eq!(plan.deadline(Stage::Done), at(start, 50));
-        assert_eq!(WINDOWS.total(), Duration::from_secs(50));
     }
 
     #[test]
@@ -321,17 +288,6 @@ mod tests {
         plan.hasten(at(start, 20));
         assert_eq!(plan.goaway_at(1, 5), at(start, 15), "already sent");
         assert_eq!(plan.goaway_at(4, 5), at(start, 20), "due now");
-    }
-
-    #[test]
-    fn without_connections_it_ends_early_but_not_during_the_delay() {
-        let start = Instant::now();
-        let mut plan = DrainPlan::new(WINDOWS, start);
-        assert_eq!(plan.no_connections(at(start, 5)), Stage::Delay);
-        assert_eq!(plan.no_connections(at(start, 12)), Stage::Flush);
-        assert_eq!(plan.deadline(Stage::Done), at(start, 17));
-        assert_eq!(plan.no_connections(at(start, 13)), Stage::Flush);
-        assert_eq!(plan.deadline(Stage::Done), at(start, 17));
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! The handle through which everybody else sees and drives the machine.
 
-use std::time::SystemTime;
-
-use tokio::sync::watch;
-
 use super::machine::{Event, InvalidTransition, Machine, Phase, Transition};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 /// A cheap, cloneable handle on the one lifecycle of this process.
 ///
@@ -17,86 +15,45 @@ use super::machine::{Event, InvalidTransition, Machine, Phase, Transition};
 /// assert_eq!(elsewhere.current(), Phase::Running);
 /// # Ok::<(), mcpd::lifecycle::InvalidTransition>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
-    // The sender lives in every handle, so a receiver never sees it dropped.
-    machine: watch::Sender<Machine>,
-    seen: watch::Receiver<Machine>,
-}
-
-impl Default for Lifecycle {
-    fn default() -> Self {
-        Self::new()
-    }
+    machine: Arc<Mutex<Machine>>,
 }
 
 impl Lifecycle {
     /// A lifecycle in [`Phase::Initializing`].
     #[must_use]
     pub fn new() -> Self {
-        let (machine, seen) = watch::channel(Machine::new());
-        Self { machine, seen }
+        Self::default()
     }
 
     /// The phase right now.
     #[must_use]
     pub fn current(&self) -> Phase {
-        self.machine.borrow().phase()
+        self.machine().phase()
     }
 
     /// The machine as it is now, with its history, for status pages.
     #[must_use]
     pub fn snapshot(&self) -> Machine {
-        self.machine.borrow().clone()
+        self.machine().clone()
     }
 
-    /// Applies `event`, logs the step, wakes everybody who watches and returns
-    /// the step.
+    /// Applies `event`, logs the step and returns it.
     ///
     /// # Errors
     /// [`InvalidTransition`] when the current phase does not allow the event;
-    /// nothing changes, nobody is woken, and a warning is logged.
+    /// nothing changes, and a warning is logged.
     pub fn transition(&self, event: Event) -> Result<Transition, InvalidTransition> {
-        let mut outcome = None;
-        self.machine.send_if_modified(|machine| {
-            let result = machine.apply(event.clone(), SystemTime::now()).cloned();
-            let changed = result.is_ok();
-            outcome = Some(result);
-            changed
-        });
-        // The closure runs exactly once; the fallback only satisfies the types.
-        let result = outcome.unwrap_or(Err(InvalidTransition {
-            phase: self.current(),
-            event: event.name(),
-        }));
+        // Logged without the lock: standard error may block, health checks must not.
+        let result = self.machine().apply(event, SystemTime::now()).cloned();
         log(&result);
         result
     }
 
-    /// Waits for the next change that this handle has not seen yet and returns
-    /// the phase after it. Steps that follow one another quickly may be seen
-    /// as one; [`snapshot`](Self::snapshot) has them all.
-    ///
-    /// Cancel safe.
-    pub async fn changed(&mut self) -> Phase {
-        // Cannot fail: this handle itself keeps the sender alive.
-        let _ = self.seen.changed().await;
-        self.seen.borrow_and_update().phase()
-    }
-
-    /// Waits until the phase satisfies `wanted`, which may be at once, and
-    /// returns it. Every step is looked at unless others follow it before
-    /// this task runs.
-    ///
-    /// Cancel safe.
-    pub async fn wait_for(&mut self, mut wanted: impl FnMut(Phase) -> bool) -> Phase {
-        loop {
-            let phase = self.seen.borrow_and_update().phase();
-            if wanted(phase) {
-                return phase;
-            }
-            let _ = self.seen.changed().await;
-        }
+    /// A panic elsewhere cannot leave the machine between two phases.
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,60 +76,15 @@ fn log(result: &Result<Transition, InvalidTransition>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::{Cause, DrainCause};
+    use crate::lifecycle::Cause;
 
-    #[tokio::test]
-    async fn a_step_wakes_every_handle() {
+    #[test]
+    fn a_refused_event_changes_nothing() {
         let lifecycle = Lifecycle::new();
-        let mut first = lifecycle.clone();
-        let mut second = lifecycle.clone();
-        let waiting = tokio::spawn(async move { (first.changed().await, second.changed().await) });
-        lifecycle.transition(Event::Started).unwrap();
-        assert_eq!(waiting.await.unwrap(), (Phase::Running, Phase::Running));
-    }
-
-    #[tokio::test]
-    async fn a_refused_event_wakes_nobody_and_changes_nothing() {
-        let lifecycle = Lifecycle::new();
-        let mut watcher = lifecycle.clone();
         let refused = lifecycle.transition(Event::Stopped).unwrap_err();
         assert_eq!(refused.phase, Phase::Initializing);
-        let mut changed = Box::pin(watcher.changed());
-        assert!(
-            std::future::poll_fn(|cx| std::task::Poll::Ready(changed.as_mut().poll(cx)))
-                .await
-                .is_pending()
-        );
-        lifecycle.transition(Event::Started).unwrap();
-        assert_eq!(changed.await, Phase::Running);
-    }
-
-    #[tokio::test]
-    async fn waiting_for_a_phase_that_is_already_there_returns_at_once() {
-        let mut lifecycle = Lifecycle::new();
-        let drain = Event::Drain {
-            cause: DrainCause::Interrupt,
-        };
-        lifecycle.transition(drain).unwrap();
-        let phase = lifecycle
-            .wait_for(|phase| phase == Phase::ShuttingDown)
-            .await;
-        assert_eq!(phase, Phase::ShuttingDown);
-    }
-
-    #[tokio::test]
-    async fn waiting_for_a_phase_sleeps_through_the_others() {
-        let lifecycle = Lifecycle::new();
-        let mut watcher = lifecycle.clone();
-        let running =
-            tokio::spawn(async move { watcher.wait_for(|phase| phase == Phase::Running).await });
-        let what = "routes.yaml is missing".to_owned();
-        lifecycle.transition(Event::Fault { what }).unwrap();
-        tokio::task::yield_now().await;
-        lifecycle.transition(Event::Recover).unwrap();
-        tokio::task::yield_now().await;
-        lifecycle.transition(Event::Started).unwrap();
-        assert_eq!(running.await.unwrap(), Phase::Running);
+        assert_eq!(lifecycle.current(), Phase::Initializing);
+        assert_eq!(lifecycle.snapshot().history().len(), 0);
     }
 
     #[test]

@@ -81,8 +81,6 @@ pub enum DrainCause {
     Terminate,
     /// SIGINT: a person at a terminal pressed Ctrl-C.
     Interrupt,
-    /// The admin interface was told to drain.
-    Admin,
 }
 
 impl fmt::Display for DrainCause {
@@ -90,7 +88,6 @@ impl fmt::Display for DrainCause {
         f.write_str(match self {
             Self::Terminate => "SIGTERM",
             Self::Interrupt => "SIGINT",
-            Self::Admin => "admin request",
         })
     }
 }

@@ -1,7 +1,7 @@
 //! What the process is doing right now, why, and how it stops.
 //!
 //! [`Machine`] is the pure phase machine, [`Lifecycle`] the handle that the
-//! rest of the program watches, [`Backoff`] the pause between two attempts to
+//! rest of the program shares, [`Backoff`] the pause between two attempts to
 //! recover and [`DrainPlan`] the timetable of an orderly stop.
 
 mod backoff;

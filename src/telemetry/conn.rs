@@ -69,11 +69,6 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// The reason of a socket's error.
-    pub fn of_io(_: &io::Error) -> CloseReason {
-        CloseReason::Reset
-    }
-
     fn label(self) -> &'static str {
         match self {
             CloseReason::Eof => "EOF",

@@ -180,5 +180,5 @@ fn a_reload_names_handlers_by_name() {
         ["handlers.echo", "handlers.gone", "handlers.new"]
     );
     assert!(diff.needs_restart.is_empty());
-    assert!(before.diff_reloadable(&before).is_empty());
+    assert_eq!(before.diff_reloadable(&before), ReloadDiff::default());
 }

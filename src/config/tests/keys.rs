@@ -18,7 +18,9 @@ fn without_anything_the_embedded_defaults_hold() {
     assert_eq!(config.sidecar.listen.to_string(), "127.0.0.1:8081");
     assert_eq!(config.limits.max_in_flight_bytes, 8 << 20);
     assert_eq!(config.limits.max_age, Some(Duration::from_secs(1800)));
-    assert_eq!(config.drain.windows().total(), Duration::from_secs(50));
+    let drain = config.drain.windows();
+    let windows = [drain.delay, drain.spread, drain.finish, drain.flush];
+    assert_eq!(windows.map(|window| window.as_secs()), [10, 25, 10, 5]);
     assert_eq!(config.routes.file, None);
     assert_eq!(config.handlers["echo"], HandlerConfig::Echo);
     assert_eq!(config.handlers["discard"], HandlerConfig::Discard);

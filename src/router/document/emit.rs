@@ -1,4 +1,4 @@
-//! A document as text: YAML to keep, JSON for interfaces, a canonical form to hash.
+//! A document as text: YAML to keep, a canonical form in JSON to hash.
 
 use super::{API_VERSION, DEFAULT_TIMEOUT, Document, KIND, PriorityBounds, RouteSpec, UnknownKeys};
 use serde_json::{Value as Json, json};
@@ -30,19 +30,6 @@ impl Document {
         out
     }
 
-    /// The document as a JSON value, with every default written out.
-    pub fn to_json(&self) -> Json {
-        let routes: Vec<_> = self.routes.iter().map(RouteSpec::to_json).collect();
-        let known = json!({
-            "apiVersion": API_VERSION,
-            "kind": KIND,
-            "revision": self.revision,
-            "requires": self.requires,
-            "routes": routes,
-        });
-        with_unknown(known, &self.unknown)
-    }
-
     /// What is hashed: see [`Document::hash`].
     pub(super) fn canonical(&self) -> String {
         let mut routes: Vec<&RouteSpec> = self.routes.iter().collect();
@@ -63,7 +50,7 @@ impl Document {
 
 impl RouteSpec {
     /// The route as a JSON value, with every default written out.
-    pub fn to_json(&self) -> Json {
+    fn to_json(&self) -> Json {
         let mut known = json!({
             "name": self.name,
             "topic": self.pattern.as_str(),

@@ -68,10 +68,11 @@ fn every_key_is_read_and_has_its_default() {
 #[test]
 fn json_says_the_same_as_yaml() {
     let document = load(FULL).unwrap().document;
-    let json = document.to_json().to_string();
+    let json = document.canonical();
+    assert!(json.starts_with('{'), "{json}");
     let again = load(&json).unwrap().document;
     assert_eq!(again.hash(), document.hash());
-    assert_eq!(again.revision, 41);
+    assert_eq!(again.routes.len(), document.routes.len());
 }
 
 #[test]

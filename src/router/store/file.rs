@@ -91,11 +91,6 @@ impl FileStore {
         }
     }
 
-    /// Where the document is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     async fn read_now(&self) -> Result<Loaded, StoreError> {
         let pokes = self.pokes.load(Ordering::Acquire);
         let reading = self.read().await?;
