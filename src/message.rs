@@ -45,7 +45,7 @@ pub struct Call<'a> {
 impl<'a> Call<'a> {
     /// The call of an admitted request.
     #[inline]
-    pub fn new(
+    pub(crate) fn new(
         request: &Request<'a>,
         topic: Topic<'a>,
         received: Instant,
@@ -214,9 +214,9 @@ impl std::fmt::Debug for Outcome<'_> {
     }
 }
 
-/// A call that owns what it refers to, for work that outlives the read buffer.
+/// A call that owns what it refers to, for its turn that comes when the read buffer is gone.
 #[derive(Debug, Clone)]
-pub struct OwnedCall {
+pub(crate) struct OwnedCall {
     topic: Box<str>,
     body: Bytes,
     meta: Box<[u8]>,
@@ -242,7 +242,7 @@ impl From<&Call<'_>> for OwnedCall {
 
 impl OwnedCall {
     /// The call again, now; `None` never happens, as topic and metadata were valid before.
-    pub fn as_call(&self) -> Option<Call<'_>> {
+    pub(crate) fn as_call(&self) -> Option<Call<'_>> {
         Some(Call {
             topic: Topic::parse(self.topic.as_bytes()).ok()?,
             body: &self.body,

@@ -4,12 +4,11 @@
 mod health;
 mod server;
 
-use crate::conn::Registry;
+use crate::conn::{self, Registry};
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::Exporter;
 use axum::Router;
 use axum::routing::get;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -21,7 +20,7 @@ pub(crate) use server::MAX_CONNECTIONS;
 
 /// Connections that the kernel keeps waiting: in a burst above it a probe would wait a second for its
 /// second SYN.
-const BACKLOG: i32 = 1024;
+const BACKLOG: u32 = 1024;
 /// A data thread that has not turned its loop for this long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 
@@ -126,17 +125,7 @@ pub fn router(status: Status) -> Router {
 /// # Errors
 /// The address is taken, or may not be used.
 pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    // A restarted server may bind while old connections are in TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    if addr.is_ipv6() {
-        // `[::]` serves both families, on hosts whose default says otherwise too.
-        socket.set_only_v6(false)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    conn::listen(addr, BACKLOG)
 }
 
 /// Serves until the process ends, on the current runtime.

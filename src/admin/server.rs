@@ -25,16 +25,21 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves until the process ends.
 pub(super) async fn run(listener: TcpListener, router: Router) -> io::Result<()> {
     let mut open = VecDeque::new();
+    let mut failing = false;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                failing = false;
                 let task = tokio::spawn(connection(stream, router.clone()));
                 make_room(&mut open);
                 open.push_back(task.abort_handle());
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
             Err(error) => {
-                tracing::warn!(%error, "the sidecar cannot accept a connection");
+                // Said once, not twenty times a second for as long as it lasts.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "the sidecar cannot accept connections, trying on");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

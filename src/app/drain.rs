@@ -76,7 +76,10 @@ impl Signals {
                 tracing::info!("SIGTERM during the drain is ignored");
                 false
             }
-            _ = self.hangup.recv() => false,
+            _ = self.hangup.recv() => {
+                tracing::info!("SIGHUP during the drain is ignored");
+                false
+            }
         }
     }
 }

@@ -131,3 +131,36 @@ fn build(config: &HandlerConfig) -> io::Result<Arc<dyn Handler>> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever embeds a listener starts from the same limits as a server without configuration.
+    #[test]
+    fn the_defaults_of_the_parts_are_those_of_the_configuration() {
+        let Settings { listen, conn } = connections(&Config::default());
+        let session = Arc::clone(&conn.session);
+        let expected = ConnSettings {
+            session: Arc::clone(&session),
+            ..ConnSettings::default()
+        };
+        assert_eq!(format!("{conn:?}"), format!("{expected:?}"));
+        let expected = ListenSettings {
+            // Fewer where descriptors are short.
+            max_connections: listen.max_connections,
+            ..ListenSettings::default()
+        };
+        assert_eq!(format!("{listen:?}"), format!("{expected:?}"));
+        let expected = ServerSettings {
+            incarnation: session.incarnation,
+            heartbeat: session.heartbeat,
+            ..ServerSettings::default()
+        };
+        assert_eq!(*session, expected);
+        assert_eq!(
+            session.heartbeat.interval,
+            HeartbeatSettings::default().interval
+        );
+    }
+}

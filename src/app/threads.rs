@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 /// How often a data thread shows that its loop turns.
@@ -39,18 +40,22 @@ fn start_worker(at: usize) -> io::Result<Handle> {
 async fn pulse(workers: Vec<Handle>, pulses: Arc<[Pulse]>) {
     let mut turns = tokio::time::interval(PULSE);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut asked: Vec<Option<JoinHandle<()>>> = workers.iter().map(|_| None).collect();
     loop {
         turns.tick().await;
         if let Some(pulse) = pulses.last() {
             pulse.beat(Instant::now());
         }
-        for (at, worker) in workers.iter().enumerate() {
-            let pulses = Arc::clone(&pulses);
-            worker.spawn(async move {
-                if let Some(pulse) = pulses.get(at) {
-                    pulse.beat(Instant::now());
-                }
-            });
+        for (at, (worker, asked)) in workers.iter().zip(&mut asked).enumerate() {
+            // One that is stuck must not collect a question a second for when it comes round.
+            if asked.as_ref().is_none_or(JoinHandle::is_finished) {
+                let pulses = Arc::clone(&pulses);
+                *asked = Some(worker.spawn(async move {
+                    if let Some(pulse) = pulses.get(at) {
+                        pulse.beat(Instant::now());
+                    }
+                }));
+            }
         }
     }
 }
@@ -74,4 +79,24 @@ fn spawn(
         .name(name)
         .spawn(move || runtime.block_on(work))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stuck_thread_is_asked_once_until_it_answers() {
+        let data = Builder::new_current_thread().build().unwrap();
+        let mut work = Builder::new_current_thread();
+        let work = work.enable_time().start_paused(true).build().unwrap();
+        // Meanwhile nobody turns the data thread's loop.
+        work.block_on(async {
+            let asking = pulse(vec![data.handle().clone()], pulses(1));
+            tokio::time::timeout(PULSE * 100, asking).await.unwrap_err();
+        });
+        assert_eq!(data.metrics().num_alive_tasks(), 1);
+        data.block_on(tokio::task::yield_now());
+        assert_eq!(data.metrics().num_alive_tasks(), 0);
+    }
 }

@@ -35,7 +35,6 @@ pub struct ReloadDiff {
 impl Config {
     /// Every key that has a value, in the order of the documentation, with
     /// where the value came from. Keys that are unset are left out.
-    #[must_use]
     pub fn effective(&self) -> Vec<Setting> {
         let handlers = self.handlers.iter().flat_map(|(name, handler)| {
             handler_fields(handler)
@@ -79,7 +78,6 @@ impl Config {
     /// assert_eq!(diff.changed_reloadable, ["drain.finish"]);
     /// assert_eq!(diff.needs_restart, ["data.threads"]);
     /// ```
-    #[must_use]
     pub fn diff_reloadable(&self, new: &Self) -> ReloadDiff {
         let before: BTreeMap<&str, String> = self.plain().into_iter().collect();
         let after: BTreeMap<&str, String> = new.plain().into_iter().collect();

@@ -184,7 +184,7 @@ pub const KEYS: &[KeyDoc] = &[
     key("limits.frame_timeout", "30s", span(ms(100), secs(600)), RELOAD,
         "A frame must be complete this long after its first byte, plus 1s for every 16KiB of its payload (that part is the protocol's)."),
     key("limits.control_frames_per_second", "2000", count(100, 1_000_000), RELOAD,
-        "HEARTBEAT, CANCEL, CONFIRM and ignored frames per connection and second; above it CALM_DOWN closes the connection."),
+        "HEARTBEAT, CANCEL, CONFIRM, ERROR and ignored frames per connection and second; above it CALM_DOWN closes the connection."),
     key("limits.max_age", "30m", span_or_off(secs(1), secs(30 * 86_400)), RELOAD,
         "A connection this old is told GOAWAY, so that clients spread over new replicas. 0s: never."),
     key("limits.max_age_jitter", "20", count(0, 50), RELOAD,

@@ -46,7 +46,6 @@ pub struct LoadOptions {
 
 impl LoadOptions {
     /// Looks at `file`, the variables of this process, and `flags`.
-    #[must_use]
     pub fn from_process(file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
         // Values that are not UTF-8 become values that fail validation, which
         // is better than to skip them in silence.

@@ -6,7 +6,6 @@ use super::keys::{self, KeyDoc, Kind};
 use super::value::{show_duration, show_size, wants};
 
 /// The reference of all keys as Markdown: one table per section.
-#[must_use]
 pub fn reference_markdown() -> String {
     let mut out = String::new();
     let mut section = None;

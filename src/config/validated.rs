@@ -84,7 +84,6 @@ impl DataConfig {
     /// The number of threads to start: [`threads`](Self::threads), or if that
     /// is 0 as many as the process may run at once, which honours CPU affinity
     /// and the cgroup quota. At least 1.
-    #[must_use]
     pub fn worker_threads(&self) -> usize {
         match self.threads {
             0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
@@ -166,7 +165,6 @@ pub struct DrainConfig {
 
 impl DrainConfig {
     /// The windows, as the drain's timetable wants them.
-    #[must_use]
     pub fn windows(&self) -> DrainWindows {
         DrainWindows {
             delay: self.delay,

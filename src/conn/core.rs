@@ -48,6 +48,8 @@ pub(super) struct Core<D: Dispatch> {
     /// Present while something waits to be written.
     pub(super) lanes: Option<Box<Lanes>>,
     pub(super) peer: Arc<Peer>,
+    /// Whether the client has reported an error.
+    pub(super) peer_complained: bool,
     pub(super) member: Member,
 }
 
@@ -175,14 +177,22 @@ impl<D: Dispatch> Core<D> {
             }
             ServerEvent::Hello(hello) => self.hello(&hello, lanes)?,
             ServerEvent::Link(report) => self.report(report),
-            ServerEvent::PeerError(code, text) => {
-                let (connection, text) = (self.peer.connection, text.escape_debug().to_string());
-                tracing::info!(connection, %code, text, "the client reports an error");
-            }
+            ServerEvent::PeerError(code, text) => self.peer_error(code, text),
             // There is no memory of outcomes without a journal, so there is nothing to forget.
             ServerEvent::Confirm(_) | ServerEvent::None | ServerEvent::Request(_) => {}
         }
         Ok(())
+    }
+
+    /// Logs what the client has to say. The first time is news; after that a client could fill the
+    /// log at the pace of its control frames.
+    fn peer_error(&mut self, code: ErrorCode, text: &str) {
+        let (connection, text) = (self.peer.connection, text.escape_debug());
+        if std::mem::replace(&mut self.peer_complained, true) {
+            tracing::debug!(connection, %code, %text, "the client reports another error");
+        } else {
+            tracing::info!(connection, %code, %text, "the client reports an error");
+        }
     }
 
     fn hello(&mut self, hello: &Hello<'_>, lanes: &mut Lanes) -> Result<(), Ended> {

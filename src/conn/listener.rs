@@ -53,7 +53,7 @@ pub struct Listener<D> {
 }
 
 /// The settings of a listener and of the connections it accepts from now on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// The listener's own. Address, backlog and socket options hold from the start.
     pub listen: Arc<ListenSettings>,
@@ -87,7 +87,7 @@ impl<D: Dispatch> Listener<D> {
             addr: listen.addr,
             source,
         };
-        let socket = socket::listen(&listen).map_err(error)?;
+        let socket = socket::listen(listen.addr, listen.backlog).map_err(error)?;
         let addr = socket.local_addr().map_err(error)?;
         Ok(Listener {
             socket: tokio::net::TcpListener::from_std(socket).map_err(error)?,
@@ -266,6 +266,7 @@ fn driver<D: Dispatch>(
         works,
         lanes: None,
         peer,
+        peer_complained: false,
         member,
     };
     Driver::new(stream, core, now, jitter)

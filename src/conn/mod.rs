@@ -21,6 +21,7 @@ pub use listener::{Listener, ListenerError, Settings};
 pub use mailbox::Order;
 pub use registry::Registry;
 pub use settings::{ConnSettings, ListenSettings};
+pub(crate) use socket::listen;
 
 use crate::message::{Answer, Call, Outcome};
 use crate::telemetry::RouteStats;

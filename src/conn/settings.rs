@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Limits of one connection. A connection keeps those it was accepted with.
+/// Limits of one connection. A connection keeps those it was accepted with. The default is what a
+/// server without configuration runs with.
 #[derive(Debug, Clone)]
 pub struct ConnSettings {
     /// What the protocol's own state machine needs.
@@ -29,7 +30,7 @@ pub struct ConnSettings {
     pub allow_plaintext_token: bool,
 }
 
-/// What the listener is held to.
+/// What the listener is held to. The default is what a server without configuration runs with.
 #[derive(Debug, Clone)]
 pub struct ListenSettings {
     /// Where to listen.
@@ -49,4 +50,35 @@ pub struct ListenSettings {
     /// TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged; zero for the system's choice. At
     /// least twice the write timeout and the linger time is taken.
     pub user_timeout: Duration,
+}
+
+impl Default for ConnSettings {
+    fn default() -> ConnSettings {
+        ConnSettings {
+            session: Arc::default(),
+            max_in_flight_bytes: 8 << 20,
+            max_outbound_bytes: 4 << 20,
+            write_timeout: Duration::from_secs(30),
+            max_age: Duration::from_secs(1800),
+            max_age_jitter: 20,
+            goaway_grace: Duration::from_secs(60),
+            close_linger: Duration::from_secs(2),
+            allow_plaintext_token: false,
+        }
+    }
+}
+
+impl Default for ListenSettings {
+    fn default() -> ListenSettings {
+        ListenSettings {
+            addr: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            backlog: 1024,
+            max_connections: 10_000,
+            accepts_per_second: 5000,
+            proxy_protocol: false,
+            proxy_timeout: Duration::from_secs(10),
+            keepalive: Duration::from_secs(60),
+            user_timeout: Duration::from_secs(30),
+        }
+    }
 }

@@ -1,28 +1,22 @@
 //! Options of sockets.
 
 use super::listener::Settings;
-use super::settings::ListenSettings;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
-/// A listening socket, not blocking.
-pub(super) fn listen(settings: &ListenSettings) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(settings.addr),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+/// A listening socket, not blocking, for which the kernel keeps `backlog` connections waiting.
+pub(crate) fn listen(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted server may bind while old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
-    if settings.addr.is_ipv6() {
+    if addr.is_ipv6() {
         // `[::]` serves both families, on hosts whose default says otherwise too.
         socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
-    socket.bind(&settings.addr.into())?;
-    let backlog = i32::try_from(settings.backlog).unwrap_or(i32::MAX);
-    socket.listen(backlog)?;
+    socket.bind(&addr.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
 }
 

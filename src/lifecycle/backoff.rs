@@ -33,7 +33,6 @@ impl Default for Backoff {
 impl Backoff {
     /// A backoff whose bound starts at `first` and doubles up to `max`.
     /// A `first` above `max` counts as `max`.
-    #[must_use]
     pub fn new(first: Duration, max: Duration) -> Self {
         let bound = first.min(max);
         Self { max, bound }

@@ -32,7 +32,6 @@ pub enum Stage {
 
 impl Stage {
     /// The stage's stable name for logs.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Delay => "delay",
@@ -78,7 +77,6 @@ pub struct DrainPlan {
 
 impl DrainPlan {
     /// A drain that begins at `start` with its first stage (SIGTERM).
-    #[must_use]
     pub fn new(windows: DrainWindows, start: Instant) -> Self {
         let mut plan = Self {
             windows: [windows.delay, windows.spread, windows.finish, windows.flush],
@@ -90,7 +88,6 @@ impl DrainPlan {
 
     /// A drain that begins with [`Stage::Finish`]: a person at a terminal
     /// pressed Ctrl-C, and nobody's endpoint list has to be waited for.
-    #[must_use]
     pub fn interactive(windows: DrainWindows, start: Instant) -> Self {
         let mut plan = Self::new(windows, start);
         plan.enter(Stage::Finish, start);
@@ -98,7 +95,6 @@ impl DrainPlan {
     }
 
     /// The stage at `now`. A stage whose window is zero never shows.
-    #[must_use]
     pub fn stage(&self, now: Instant) -> Stage {
         const STAGES: [Stage; 4] = [Stage::Delay, Stage::Spread, Stage::Finish, Stage::Flush];
         STAGES
@@ -109,13 +105,11 @@ impl DrainPlan {
     }
 
     /// When `stage` ends at the latest; for [`Stage::Done`] when it begins.
-    #[must_use]
     pub fn deadline(&self, stage: Stage) -> Instant {
         self.ends[stage.index().min(3)]
     }
 
     /// When the stage of `now` ends; `None` once the drain is done.
-    #[must_use]
     pub fn next_change(&self, now: Instant) -> Option<Instant> {
         match self.stage(now) {
             Stage::Done => None,
@@ -138,7 +132,6 @@ impl DrainPlan {
     /// When connection number `index` of `count` gets its GOAWAY: evenly over
     /// the spread window, the first at its beginning. A hastened spread ends
     /// early, and so do the times. An `index` out of range is due at the end.
-    #[must_use]
     pub fn goaway_at(&self, index: usize, count: usize) -> Instant {
         let [begin, end, ..] = self.ends;
         if index >= count {

@@ -22,19 +22,16 @@ pub struct Lifecycle {
 
 impl Lifecycle {
     /// A lifecycle in [`Phase::Initializing`].
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The phase right now.
-    #[must_use]
     pub fn current(&self) -> Phase {
         self.machine().phase()
     }
 
     /// The machine as it is now, with its history, for status pages.
-    #[must_use]
     pub fn snapshot(&self) -> Machine {
         self.machine().clone()
     }

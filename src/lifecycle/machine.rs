@@ -55,7 +55,6 @@ impl Phase {
     ];
 
     /// The stable name used in metrics labels, logs and JSON.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Initializing => "initializing",
@@ -115,7 +114,6 @@ pub enum Event {
 
 impl Event {
     /// The stable name of the event, without its details.
-    #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Started => "started",
@@ -219,7 +217,6 @@ impl Default for Machine {
 
 impl Machine {
     /// A machine in [`Phase::Initializing`] with an empty history.
-    #[must_use]
     pub fn new() -> Self {
         Self {
             phase: Phase::Initializing,
@@ -229,13 +226,11 @@ impl Machine {
     }
 
     /// The current phase.
-    #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
     /// How many transitions there have been, forgotten ones included.
-    #[must_use]
     pub fn transitions(&self) -> u64 {
         self.transitions
     }
@@ -246,7 +241,6 @@ impl Machine {
     }
 
     /// The most recent transition, if there was one.
-    #[must_use]
     pub fn last(&self) -> Option<&Transition> {
         self.history.back()
     }

@@ -1,15 +1,13 @@
 //! The data port inside this process, with handlers that tests write themselves.
 
-use mcpd::conn::{ConnSettings, ListenSettings, Listener, Registry, Settings};
+use mcpd::conn::{ListenSettings, Listener, Registry, Settings};
 use mcpd::dispatch::{BoundRoute, Dispatcher, bind};
 use mcpd::handler::{Handler, Handlers};
 use mcpd::router::document::{Document, ParseOptions};
 use mcpd::router::handle::Handle;
 use mcpd::telemetry::{ConnMetrics, RouteCatalog};
-use mcpd_proto::session::ServerSettings;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 
 /// A listener on a free port with two data threads.
@@ -80,29 +78,12 @@ impl Embedded {
 }
 
 fn settings() -> Settings {
-    let conn = ConnSettings {
-        session: Arc::new(ServerSettings::default()),
-        max_in_flight_bytes: 8 << 20,
-        max_outbound_bytes: 4 << 20,
-        write_timeout: Duration::from_secs(30),
-        max_age: Duration::ZERO,
-        max_age_jitter: 0,
-        goaway_grace: Duration::from_secs(60),
-        close_linger: Duration::from_secs(2),
-        allow_plaintext_token: false,
-    };
     let listen = ListenSettings {
         addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-        backlog: 1024,
-        max_connections: 1000,
-        accepts_per_second: 0,
-        proxy_protocol: false,
-        proxy_timeout: Duration::from_secs(10),
-        keepalive: Duration::ZERO,
-        user_timeout: Duration::ZERO,
+        ..ListenSettings::default()
     };
     Settings {
         listen: Arc::new(listen),
-        conn: Arc::new(conn),
+        ..Settings::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::support::Peer;
 use crate::tools::{cancel, eventually, request, reset, timeout_ms};
-use mcpd::conn::{ConnSettings, ListenSettings, Listener, Registry, Settings};
+use mcpd::conn::{ListenSettings, Listener, Registry, Settings};
 use mcpd::dispatch::{Dispatcher, bind};
 use mcpd::handler::{Echo, Handler, Handlers};
 use mcpd::message::{Answer, Call, Outcome};
@@ -10,7 +10,6 @@ use mcpd::router::document::{Document, RouteSpec};
 use mcpd::router::{handle::Handle, table::Table};
 use mcpd::telemetry::{ConnMetrics, RouteCatalog};
 use mcpd_proto::ErrorCode;
-use mcpd_proto::session::ServerSettings;
 use mcpd_proto::topic::Pattern;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -84,28 +83,11 @@ fn document() -> Document {
 fn settings() -> Settings {
     let listen = ListenSettings {
         addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-        backlog: 16,
-        max_connections: 10,
-        accepts_per_second: 0,
-        proxy_protocol: false,
-        proxy_timeout: Duration::from_secs(10),
-        keepalive: Duration::ZERO,
-        user_timeout: Duration::ZERO,
-    };
-    let conn = ConnSettings {
-        session: Arc::new(ServerSettings::default()),
-        max_in_flight_bytes: 8 << 20,
-        max_outbound_bytes: 4 << 20,
-        write_timeout: Duration::from_secs(30),
-        max_age: Duration::ZERO,
-        max_age_jitter: 0,
-        goaway_grace: Duration::ZERO,
-        close_linger: Duration::from_secs(2),
-        allow_plaintext_token: false,
+        ..ListenSettings::default()
     };
     Settings {
         listen: Arc::new(listen),
-        conn: Arc::new(conn),
+        ..Settings::default()
     }
 }
 

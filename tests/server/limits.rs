@@ -1,8 +1,8 @@
 //! Limits: each refuses with its code, is counted, and lets go again.
 
 use crate::support::{Peer, Server, Start};
-use crate::tools::{cancel, dial, heartbeat, hello, rest, routed, slow};
-use mcpd_proto::{ErrorCode, Frame, GoAwayReason, Side};
+use crate::tools::{cancel, dial, heartbeat, hello, rest, routed, slow, wire};
+use mcpd_proto::{ErrorCode, ErrorFrame, Frame, GoAwayReason, Meta, Side};
 use std::io::Read;
 use std::net::TcpStream;
 
@@ -217,4 +217,29 @@ fn an_old_connection_is_asked_to_move_and_ends_in_order() {
     server.await_metric(r#"mcpd_connections_closed_total{reason="CLOSING"}"#, |n| {
         n == 2.0
     });
+}
+
+/// What a client reports is worth a line of the log, not one for every control frame it may send.
+#[test]
+fn a_client_that_complains_does_not_fill_the_log() {
+    let mut server = Server::start();
+    let mut peer = server.peer();
+    let complaint = wire(Frame::Error(ErrorFrame {
+        seq: 0,
+        priority: 0,
+        code: ErrorCode::CALM_DOWN,
+        detail: b"line\nbreak",
+        meta: Meta::EMPTY,
+    }));
+    peer.send(&complaint.repeat(200));
+    peer.expect_alive(1);
+    drop(peer);
+    server.signal("TERM");
+    let lines: Vec<&String> = server
+        .output_to_end()
+        .iter()
+        .filter(|line| line.contains("the client reports"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains("CALM_DOWN") && lines[0].contains("break"));
 }

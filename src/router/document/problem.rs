@@ -109,6 +109,8 @@ impl fmt::Display for Problems {
     }
 }
 
+impl std::error::Error for Problems {}
+
 /// A document refused, with every problem; displayed one a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problems}")]
