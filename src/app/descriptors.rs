@@ -3,12 +3,12 @@
 //! Without this bound a flood of connections would take the last descriptor, the sidecar could not
 //! accept a probe, and a server that is merely busy would be restarted.
 
-use crate::admin;
+use crate::{admin, conn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Kept free for all else: connections that were turned away and linger (256), event loops, pipes,
-/// files and what is opened in passing.
-const OTHERS: usize = 256 + 64;
+/// Kept free for all else: connections that were turned away and linger, event loops, pipes, files
+/// and what is opened in passing.
+const OTHERS: usize = conn::MAX_LINGERING + 64;
 
 /// `wanted` connections, or as many as there is room for.
 pub(super) fn room_for(wanted: usize) -> usize {

@@ -180,7 +180,7 @@ pub const KEYS: &[KeyDoc] = &[
     key("limits.require_hello", "false", Kind::Bool, RELOAD,
         "Refuse clients whose first frame is not HELLO."),
     key("limits.hello_timeout", "10s", span(ms(100), secs(60)), RELOAD,
-        "With limits.require_hello, how long a client has for its HELLO."),
+        "How long a client has for its HELLO where limits.require_hello is set, and a balancer for its header where data.proxy_protocol is required."),
     key("limits.frame_timeout", "30s", span(ms(100), secs(600)), RELOAD,
         "A frame must be complete this long after its first byte, plus 1s for every 16KiB of its payload (that part is the protocol's)."),
     key("limits.control_frames_per_second", "2000", count(100, 1_000_000), RELOAD,

@@ -12,13 +12,12 @@ use ::config::{ConfigError, FileFormat, Map, Source, Value, ValueKind};
 use super::keys::{self, HANDLER_TYPES};
 use super::problem::{Problem, ProblemKind, nearest, one_line};
 use super::value::show;
+// Routes name handlers, so a handler's name is what a route may say.
+use crate::router::document::{MAX_NAME_LEN, is_name};
 
 /// Largest configuration file. Real ones have a few KiB; a path that points to
 /// a log or a device by mistake must not fill the memory.
 const MAX_FILE: u64 = 1 << 20;
-
-/// Longest name of a handler; it becomes a metric label.
-const MAX_HANDLER_NAME: usize = 63;
 
 /// One source of values, checked against the table of keys.
 #[derive(Clone, Debug, Default)]
@@ -216,7 +215,7 @@ fn place(path: &[String]) -> Place {
         [] => Place::Section,
         [top] if top == "handlers" => Place::Section,
         [top, name] if top == "handlers" => {
-            if is_handler_name(name) {
+            if is_name(name) {
                 Place::Section
             } else {
                 Place::BadHandlerName
@@ -238,11 +237,6 @@ fn place(path: &[String]) -> Place {
             }
         }
     }
-}
-
-fn is_handler_name(name: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
-    (1..=MAX_HANDLER_NAME).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 /// Walks one source and sorts what it finds into leaves and problems.
@@ -327,7 +321,7 @@ impl<O: Fn(&str) -> String> Walk<O> {
             Place::BadHandlerName => (
                 ProblemKind::BadValue,
                 format!(
-                    "is not a name for a handler; use 1 to {MAX_HANDLER_NAME} of a-z, 0-9, `.`, `_` and `-`"
+                    "is not a name for a handler; use 1 to {MAX_NAME_LEN} of a-z, 0-9, `.`, `_` and `-`"
                 ),
             ),
             Place::Unknown => (ProblemKind::UnknownKey, unknown(path)),
@@ -390,18 +384,10 @@ fn suggestion(path: &[String]) -> Option<String> {
         let (parent, name) = doc.key.rsplit_once('.').unwrap_or(("", doc.key));
         (parent == section).then_some(name)
     });
-    let sections = [
-        "data",
-        "limits",
-        "heartbeat",
-        "goaway",
-        "drain",
-        "sidecar",
-        "routes",
-        "handlers",
-        "log",
-    ];
-    let sections = sections.into_iter().filter(|_| section.is_empty());
+    let sections = keys::KEYS
+        .iter()
+        .filter_map(|doc| Some(doc.key.split_once('.')?.0))
+        .filter(|_| section.is_empty());
     if let Some(near) = nearest(field, siblings.chain(sections)) {
         return Some(join(section, near));
     }

@@ -12,10 +12,11 @@ mod keys;
 mod layers;
 mod lines;
 mod problem;
-mod reference;
 mod validated;
 mod value;
 
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +26,6 @@ use std::path::PathBuf;
 pub use effective::{ReloadDiff, Setting};
 pub use keys::{KEYS, KeyDoc, Kind};
 pub use problem::{ConfigErrors, Problem, ProblemKind};
-pub use reference::reference_markdown;
 pub use validated::{
     Config, DataConfig, DrainConfig, GoawayConfig, HandlerConfig, HeartbeatConfig, Latency,
     LimitsConfig, LogConfig, LogFormat, ProxyProtocol, Readiness, RoutesConfig, SidecarConfig,

@@ -1,4 +1,5 @@
-//! The reference part of `docs/configuration.md`, generated from the table.
+//! The reference part of `docs/configuration.md`, generated from the table. A test writes it or finds
+//! it out of date; the program has no use for it.
 
 use std::fmt::Write;
 
@@ -6,7 +7,7 @@ use super::keys::{self, KeyDoc, Kind};
 use super::value::{show_duration, show_size, wants};
 
 /// The reference of all keys as Markdown: one table per section.
-pub fn reference_markdown() -> String {
+fn reference_markdown() -> String {
     let mut out = String::new();
     let mut section = None;
     for doc in keys::KEYS {

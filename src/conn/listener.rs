@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, watch};
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Turned-away connections that are held open until the client has read why; further ones are closed
 /// at once. Each costs a descriptor, for at most the linger time.
-const MAX_LINGERING: usize = 256;
+pub(crate) const MAX_LINGERING: usize = 256;
 /// First and longest pause after an accept that failed for lack of a resource.
 const ACCEPT_BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Accepts after which other tasks of the thread get a turn.

@@ -17,6 +17,7 @@ mod settings;
 mod socket;
 mod work;
 
+pub(crate) use listener::MAX_LINGERING;
 pub use listener::{Listener, ListenerError, Settings};
 pub use mailbox::Order;
 pub use registry::Registry;

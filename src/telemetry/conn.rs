@@ -1,13 +1,13 @@
 //! What connections count.
 
 use super::histogram::Histogram;
-use super::routes::{RouteCatalog, RouteStats};
-use mcpd_proto::{ErrorCode, FrameError, GoAwayReason, Kind, RawFrame};
+use super::routes::RouteCatalog;
+use mcpd_proto::{ErrorCode, FrameError, GoAwayReason, Kind};
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Kinds of frames, and one place for ignored ones.
 pub(crate) const KINDS: usize = Kind::ALL.len() + 1;
@@ -57,7 +57,7 @@ impl Frames {
 
 /// Why a connection is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
+pub(crate) enum CloseReason {
     /// The client closed it, everything being answered.
     Eof,
     /// The client, or the network, broke it.
@@ -81,7 +81,7 @@ impl CloseReason {
 
 /// Why a connection was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rejected {
+pub(crate) enum Rejected {
     /// As many are open as may be.
     Limit,
     /// Too many came within a second.
@@ -153,7 +153,7 @@ fn kind_label(at: usize) -> &'static str {
     Kind::ALL.get(at).map_or("ignored", |kind| kind.name())
 }
 
-fn kind_at(kind: Option<Kind>) -> usize {
+pub(super) fn kind_at(kind: Option<Kind>) -> usize {
     kind.map_or(KINDS - 1, |kind| kind as usize - 1)
 }
 
@@ -271,6 +271,12 @@ impl ConnMetrics {
         self.heartbeat_rtt.record(time, 1);
     }
 
+    /// One read's bytes and frames, by kind.
+    #[inline]
+    pub(super) fn received(&self, bytes: usize, frames: &mut [u32; KINDS]) {
+        self.frames_in.add(bytes, frames);
+    }
+
     /// One write's bytes, and the frames that were queued since the last one, by kind.
     #[inline]
     pub(crate) fn sent(&self, bytes: usize, frames: &mut [u32; KINDS]) {
@@ -352,88 +358,10 @@ fn describe() {
 
 /// Counts a request as in flight while it lives.
 #[derive(Debug)]
-pub struct InFlight(Gauge);
+pub(crate) struct InFlight(Gauge);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.decrement(1.0);
-    }
-}
-
-/// Different routes and codes of one batch that are summed before they are flushed.
-const RUNS: usize = 8;
-
-/// What one read brought, summed up so that the shared counters are touched once.
-#[derive(Debug)]
-pub struct Batch<'t> {
-    began: Instant,
-    bytes: usize,
-    frames: [u32; KINDS],
-    runs: [(Option<&'t RouteStats>, Option<ErrorCode>, u32); RUNS],
-    used: usize,
-}
-
-impl<'t> Batch<'t> {
-    /// A read of `bytes` at `now`.
-    #[inline]
-    pub fn new(now: Instant, bytes: usize) -> Batch<'t> {
-        Batch {
-            began: now,
-            bytes,
-            frames: [0; KINDS],
-            runs: [(None, None, 0); RUNS],
-            used: 0,
-        }
-    }
-
-    /// When it was read.
-    #[inline]
-    pub fn began(&self) -> Instant {
-        self.began
-    }
-
-    #[inline]
-    pub(crate) fn frame(&mut self, raw: &RawFrame<'_>) {
-        self.frames[kind_at(raw.header.kind)] += 1;
-    }
-
-    /// A request of this batch was answered; without a route it counts as `_none`.
-    #[inline]
-    pub(crate) fn answered(
-        &mut self,
-        stats: Option<&'t RouteStats>,
-        code: Option<ErrorCode>,
-        metrics: &ConnMetrics,
-    ) {
-        let address = |stats: Option<&RouteStats>| stats.map(std::ptr::from_ref);
-        for run in &mut self.runs[..self.used] {
-            if address(run.0) == address(stats) && run.1 == code {
-                run.2 += 1;
-                return;
-            }
-        }
-        if self.used == RUNS {
-            self.flush_runs(metrics);
-        }
-        self.runs[self.used] = (stats, code, 1);
-        self.used += 1;
-    }
-
-    /// Adds everything up. One look at the clock for all requests that were answered in place.
-    #[inline]
-    pub(crate) fn finish(mut self, metrics: &ConnMetrics) {
-        if self.used > 0 {
-            self.flush_runs(metrics);
-        }
-        metrics.frames_in.add(self.bytes, &mut self.frames);
-    }
-
-    fn flush_runs(&mut self, metrics: &ConnMetrics) {
-        let time = self.began.elapsed();
-        for (stats, code, n) in &self.runs[..self.used] {
-            let stats = stats.unwrap_or_else(|| metrics.routes.none());
-            stats.record(*code, time, u64::from(*n));
-        }
-        self.used = 0;
     }
 }

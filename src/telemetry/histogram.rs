@@ -32,7 +32,7 @@ const BOUNDS: [u64; 21] = [
 
 /// Durations by bucket.
 #[derive(Debug)]
-pub struct Histogram {
+pub(super) struct Histogram {
     buckets: [AtomicU64; BOUNDS.len() + 1],
     sum_ns: AtomicU64,
 }
@@ -49,7 +49,7 @@ impl Default for Histogram {
 impl Histogram {
     /// Counts `n` events that took `time` each.
     #[inline]
-    pub fn record(&self, time: Duration, n: u64) {
+    pub(super) fn record(&self, time: Duration, n: u64) {
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let at = BOUNDS.partition_point(|bound| *bound < ns);
         self.buckets[at].fetch_add(n, Ordering::Relaxed);
@@ -58,7 +58,7 @@ impl Histogram {
     }
 
     /// Appends the series in Prometheus' text format; `labels` are without braces, maybe empty.
-    pub fn render(&self, name: &str, labels: &str, out: &mut String) {
+    pub(super) fn render(&self, name: &str, labels: &str, out: &mut String) {
         let comma = if labels.is_empty() { "" } else { "," };
         let mut total = 0;
         for (at, bucket) in self.buckets.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! What an operator sees: metrics and logs. Every metric name lives here and nowhere else.
 
+mod batch;
 mod conn;
 mod histogram;
 mod log;
@@ -7,10 +8,10 @@ mod process;
 mod random;
 mod routes;
 
-pub(crate) use conn::KINDS;
-pub use conn::{Batch, CloseReason, ConnMetrics, InFlight, Rejected};
-pub use histogram::Histogram;
+pub(crate) use batch::Batch;
+pub use conn::ConnMetrics;
+pub(crate) use conn::{CloseReason, InFlight, KINDS, Rejected};
 pub use log::{LogControl, LogError, LogStyle, init as init_logs};
 pub use process::{Exporter, ProcessMetrics};
-pub use random::{next_span_id, random_unit};
+pub(crate) use random::{next_span_id, random_unit};
 pub use routes::{RouteCatalog, RouteStats};

@@ -23,12 +23,12 @@ fn next() -> u64 {
 }
 
 /// A span id; never all zero, which W3C Trace Context reserves.
-pub fn next_span_id() -> [u8; 8] {
+pub(crate) fn next_span_id() -> [u8; 8] {
     next().max(1).to_be_bytes()
 }
 
 /// A number from 0 up to, but not including, 1.
-pub fn random_unit() -> f64 {
+pub(crate) fn random_unit() -> f64 {
     // 53 bits are what a float can tell apart.
     (next() >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -1,0 +1,84 @@
+//! What one read brought, counted in one go: the shared counters cost more than the frames.
+
+use super::conn::{ConnMetrics, KINDS, kind_at};
+use super::routes::RouteStats;
+use mcpd_proto::{ErrorCode, RawFrame};
+use std::time::Instant;
+
+/// Different routes and codes of one batch that are summed before they are flushed.
+const RUNS: usize = 8;
+
+/// What one read brought, summed up so that the shared counters are touched once.
+#[derive(Debug)]
+pub(crate) struct Batch<'t> {
+    began: Instant,
+    bytes: usize,
+    frames: [u32; KINDS],
+    runs: [(Option<&'t RouteStats>, Option<ErrorCode>, u32); RUNS],
+    used: usize,
+}
+
+impl<'t> Batch<'t> {
+    /// A read of `bytes` at `now`.
+    #[inline]
+    pub(crate) fn new(now: Instant, bytes: usize) -> Batch<'t> {
+        Batch {
+            began: now,
+            bytes,
+            frames: [0; KINDS],
+            runs: [(None, None, 0); RUNS],
+            used: 0,
+        }
+    }
+
+    /// When it was read.
+    #[inline]
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    #[inline]
+    pub(crate) fn frame(&mut self, raw: &RawFrame<'_>) {
+        self.frames[kind_at(raw.header.kind)] += 1;
+    }
+
+    /// A request of this batch was answered; without a route it counts as `_none`.
+    #[inline]
+    pub(crate) fn answered(
+        &mut self,
+        stats: Option<&'t RouteStats>,
+        code: Option<ErrorCode>,
+        metrics: &ConnMetrics,
+    ) {
+        let address = |stats: Option<&RouteStats>| stats.map(std::ptr::from_ref);
+        for run in &mut self.runs[..self.used] {
+            if address(run.0) == address(stats) && run.1 == code {
+                run.2 += 1;
+                return;
+            }
+        }
+        if self.used == RUNS {
+            self.flush_runs(metrics);
+        }
+        self.runs[self.used] = (stats, code, 1);
+        self.used += 1;
+    }
+
+    /// Adds everything up. One look at the clock for all requests that were answered in place.
+    #[inline]
+    pub(crate) fn finish(mut self, metrics: &ConnMetrics) {
+        if self.used > 0 {
+            self.flush_runs(metrics);
+        }
+        metrics.received(self.bytes, &mut self.frames);
+    }
+
+    fn flush_runs(&mut self, metrics: &ConnMetrics) {
+        let time = self.began.elapsed();
+        for (stats, code, n) in &self.runs[..self.used] {
+            let stats = stats.unwrap_or_else(|| metrics.routes.none());
+            stats.record(*code, time, u64::from(*n));
+        }
+        self.used = 0;
+    }
+}
