@@ -109,7 +109,8 @@ impl Deframer {
             self.rest.clear();
             self.pos = 0;
             if let Some(head) = input.first_chunk::<HEADER_LEN>() {
-                let header = Header::parse(head, rules.side, rules.max_payload)?;
+                Header::verify(head, rules.side, rules.max_payload)?;
+                let header = Header::read(head);
                 if header.kind.is_some()
                     && let Some((frame, after)) = input.split_at_checked(header.frame_len())
                 {

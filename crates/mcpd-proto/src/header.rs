@@ -192,6 +192,9 @@ impl Flags {
 const PLAIN_REQUEST: [u8; 2] = [VERSION, Kind::Request as u8];
 const PLAIN_RESPONSE: [u8; 2] = [VERSION, Kind::Response as u8];
 
+/// Bits that are 0 in every valid pair of priority and flags.
+const RESERVED_BITS: u16 = u16::from_be_bytes([!MAX_PRIORITY, Flags::RESERVED]);
+
 /// A checked frame header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
@@ -219,19 +222,34 @@ impl Header {
         receiver: Side,
         max_payload: u32,
     ) -> Result<Header, FrameError> {
-        let header = Header::read(bytes);
+        Header::verify(bytes, receiver, max_payload)?;
+        Ok(Header::read(bytes))
+    }
+
+    /// [`Header::parse`] without its result: a header that is handed on in a `Result` is packed
+    /// into words and unpacked again, which costs as much as all the checks.
+    #[inline(always)]
+    pub(crate) fn verify(
+        bytes: &[u8; HEADER_LEN],
+        receiver: Side,
+        max_payload: u32,
+    ) -> Result<(), FrameError> {
         // Nearly every frame is a request to a server or its response, and breaks no rule: a few
         // comparisons find that out. Whatever is not as simple is looked at rule by rule.
+        let header = Header::read(bytes);
         let plain = match receiver {
             Side::Server => PLAIN_REQUEST,
             Side::Client => PLAIN_RESPONSE,
         };
-        let is_plain = [bytes[0], bytes[1]] == plain && header.seq != 0;
-        let in_bounds = header.priority <= MAX_PRIORITY && header.payload_len <= max_payload;
-        if !(is_plain && in_bounds && header.flags.is_valid()) {
-            Header::check(*bytes, receiver, max_payload)?;
+        let is_plain = [bytes[0], bytes[1]] == plain
+            && header.seq != 0
+            && u16::from_be_bytes([header.priority, header.flags.bits()]) & RESERVED_BITS == 0
+            && header.flags.is_valid()
+            && header.payload_len <= max_payload;
+        if is_plain {
+            return Ok(());
         }
-        Ok(header)
+        Header::check(*bytes, receiver, max_payload)
     }
 
     /// The fields of a header that is checked already, or about to be.
@@ -247,15 +265,10 @@ impl Header {
         }
     }
 
-    /// Every rule, in the protocol's order. Gives no header back: [`Header::parse`] keeps its own
-    /// in registers, and this one would have to be fetched from memory.
+    /// Every rule, in the protocol's order.
     #[cold]
     #[inline(never)]
-    fn check(
-        bytes: [u8; HEADER_LEN],
-        receiver: Side,
-        max_payload: u32,
-    ) -> Result<(), FrameError> {
+    fn check(bytes: [u8; HEADER_LEN], receiver: Side, max_payload: u32) -> Result<(), FrameError> {
         let header = Header::read(&bytes);
         let [version, kind, ..] = bytes;
         if version != VERSION {

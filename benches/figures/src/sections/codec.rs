@@ -231,20 +231,31 @@ fn of_request(frame: Frame<'_>) -> Option<&[u8]> {
     }
 }
 
-fn decode_one(name: &'static str, wire: Vec<u8>) -> Case {
+/// Goes through the buffer again and again, as its owner does with what the socket delivers.
+fn decode(
+    name: &'static str,
+    wire: Vec<u8>,
+    mut next: impl FnMut(&mut &[u8]) -> Result<()> + 'static,
+) -> Case {
     Case::new(name, move |repeats| {
-        let mut input = &wire[..];
-        for _ in 0..repeats {
-            if input.is_empty() {
-                input = &wire;
+        let mut left = repeats;
+        while left > 0 {
+            let mut input = &wire[..];
+            while left > 0 && !input.is_empty() {
+                next(&mut input)?;
+                left -= 1;
             }
-            let (frame, used) = Frame::decode_one(input, Side::Client, MAX_PAYLOAD)?;
-            input = &input[used..];
-            let Frame::Response(response) = frame else {
-                anyhow::bail!("not a response");
-            };
-            consume(fields(response.body).context("a short body")?);
         }
+        Ok(())
+    })
+}
+
+fn decode_one(name: &'static str, wire: Vec<u8>) -> Case {
+    decode(name, wire, |input| {
+        let (frame, used) = Frame::decode_one(input, Side::Client, MAX_PAYLOAD)?;
+        *input = &input[used..];
+        let body = of_response(frame).context("not a response")?;
+        consume(fields(body).context("a short body")?);
         Ok(())
     })
 }
@@ -256,19 +267,13 @@ fn deframe(
     body_of: impl Fn(Frame<'_>) -> Option<&[u8]> + 'static,
 ) -> Case {
     let rules = Rules::new(side, MAX_PAYLOAD);
-    Case::new(name, move |repeats| {
-        let (mut input, mut deframer, now) = (&wire[..], Deframer::new(), Instant::now());
-        for _ in 0..repeats {
-            if input.is_empty() {
-                input = &wire;
-            }
-            let raw = deframer
-                .next(&mut input, &rules, now)?
-                .context("no whole frame")?;
-            let frame = Frame::decode(&raw.header, raw.payload, rules.side)?;
-            let body = body_of(frame).context("a frame without a body")?;
-            consume(fields(body).context("a short body")?);
-        }
+    let (mut deframer, now) = (Deframer::new(), Instant::now());
+    decode(name, wire, move |input| {
+        let raw = deframer.next(input, &rules, now)?;
+        let raw = raw.context("no whole frame")?;
+        let frame = Frame::decode(&raw.header, raw.payload, rules.side)?;
+        let body = body_of(frame).context("a frame of another kind")?;
+        consume(fields(body).context("a short body")?);
         Ok(())
     })
 }

@@ -127,7 +127,8 @@ impl<'a> Frame<'a> {
         let Some((head, rest)) = bytes.split_first_chunk::<HEADER_LEN>() else {
             return Err(short("header", 0, HEADER_LEN));
         };
-        let header = Header::parse(head, receiver, max_payload)?;
+        Header::verify(head, receiver, max_payload)?;
+        let header = Header::read(head);
         let len = header.payload_len as usize;
         let payload = rest
             .get(..len)
