@@ -189,8 +189,8 @@ impl Flags {
 }
 
 /// The first two bytes of the frames that matter for speed: version and type.
-const PLAIN_REQUEST: [u8; 2] = [VERSION, Kind::Request as u8];
-const PLAIN_RESPONSE: [u8; 2] = [VERSION, Kind::Response as u8];
+const PLAIN_REQUEST: u16 = u16::from_be_bytes([VERSION, Kind::Request as u8]);
+const PLAIN_RESPONSE: u16 = u16::from_be_bytes([VERSION, Kind::Response as u8]);
 
 /// Bits that are 0 in every valid pair of priority and flags.
 const RESERVED_BITS: u16 = u16::from_be_bytes([!MAX_PRIORITY, Flags::RESERVED]);
@@ -236,16 +236,17 @@ impl Header {
     ) -> Result<(), FrameError> {
         // Nearly every frame is a request to a server or its response, and breaks no rule: a few
         // comparisons find that out. Whatever is not as simple is looked at rule by rule.
-        let header = Header::read(bytes);
+        let [v, k, s0, s1, l0, l1, l2, l3, priority, flags] = *bytes;
+        let word = u64::from_be_bytes([v, k, s0, s1, l0, l1, l2, l3]);
         let plain = match receiver {
             Side::Server => PLAIN_REQUEST,
             Side::Client => PLAIN_RESPONSE,
         };
-        let is_plain = [bytes[0], bytes[1]] == plain
-            && header.seq != 0
-            && u16::from_be_bytes([header.priority, header.flags.bits()]) & RESERVED_BITS == 0
-            && header.flags.is_valid()
-            && header.payload_len <= max_payload;
+        let is_plain = (word >> 48) as u16 == plain
+            && (word >> 32) as u16 != 0
+            && word as u32 <= max_payload
+            && u16::from_be_bytes([priority, flags]) & RESERVED_BITS == 0
+            && flags & Flags::QOS_MASK != 3;
         if is_plain {
             return Ok(());
         }
