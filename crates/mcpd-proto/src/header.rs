@@ -237,14 +237,13 @@ impl Header {
         // Nearly every frame is a request to a server or its response, and breaks no rule: a few
         // comparisons find that out. Whatever is not as simple is looked at rule by rule.
         let [v, k, s0, s1, l0, l1, l2, l3, priority, flags] = *bytes;
-        let word = u64::from_be_bytes([v, k, s0, s1, l0, l1, l2, l3]);
         let plain = match receiver {
             Side::Server => PLAIN_REQUEST,
             Side::Client => PLAIN_RESPONSE,
         };
-        let is_plain = (word >> 48) as u16 == plain
-            && (word >> 32) as u16 != 0
-            && word as u32 <= max_payload
+        let is_plain = u16::from_be_bytes([v, k]) == plain
+            && u16::from_be_bytes([s0, s1]) != 0
+            && u32::from_be_bytes([l0, l1, l2, l3]) <= max_payload
             && u16::from_be_bytes([priority, flags]) & RESERVED_BITS == 0
             && flags & Flags::QOS_MASK != 3;
         if is_plain {
