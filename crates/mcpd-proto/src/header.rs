@@ -312,14 +312,8 @@ impl Header {
             Kind::Error => receiver == Side::Client || self.seq == 0,
             Kind::Heartbeat | Kind::Hello => true,
         };
-        if allowed {
-            Ok(())
-        } else {
-            Err(FrameError::Seq {
-                kind,
-                seq: self.seq,
-            })
-        }
+        let seq = self.seq;
+        allowed.then_some(()).ok_or(FrameError::Seq { kind, seq })
     }
 
     /// Header, metadata and payload together.
