@@ -226,8 +226,7 @@ impl Header {
         Ok(Header::read(bytes))
     }
 
-    /// [`Header::parse`] without its result: a header that is handed on in a `Result` is packed
-    /// into words and unpacked again, which costs as much as all the checks.
+    /// [`Header::parse`] without its result, which would be packed into words to be handed on.
     #[inline(always)]
     pub(crate) fn verify(
         bytes: &[u8; HEADER_LEN],
@@ -384,6 +383,8 @@ mod tests {
             })
         );
         assert!(broken(&[]).is_ok());
+        let alone = |one| broken(&[one]).is_err();
+        assert!(all.into_iter().all(alone), "each is enough by itself");
     }
 
     #[test]
