@@ -1,5 +1,6 @@
-//! The figures of `make bench`: what one request costs the server, what an idle connection weighs
-//! and how long a start takes, for mcpd and its references in one run on one machine.
+//! The figures of `make bench`: what one request costs the server, what an idle connection weighs,
+//! how long a start takes, and what encoding, decoding and routing cost by themselves, for mcpd and
+//! its references in one run on one machine.
 //!
 //! A crate of its own, so that the daemon's tree does not grow by what only measuring needs.
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 mod floor;
 mod load;
 mod machine;
+mod micro;
 mod procfs;
 mod report;
 mod sections;
@@ -37,6 +39,10 @@ enum Command {
     Idle(Options),
     /// Time from exec to a ready server
     Startup(Options),
+    /// CPU per million 1 KiB messages encoded and decoded, beside JSON and Protobuf
+    Codec(Options),
+    /// CPU per look-up of a topic in a table of 100,000 topics and 1,000 patterns
+    Lookup(Options),
     /// Load any MCP server with 64-byte echoes for a while, to look at it with a profiler
     Load {
         /// The server's data port
@@ -74,7 +80,7 @@ struct Options {
     /// Write every single run, the machine and the versions to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Runs of each server [default: 7, with --quick 3]
+    /// Runs of each server, codec or look-up [default: 7, with --quick 3]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: Option<u32>,
     /// Length of one measured echo run in milliseconds [default: 1000, with --quick 250]
@@ -101,6 +107,8 @@ fn main() -> ExitCode {
         Command::Echo(options) => sections::run(&options, &[sections::Section::Echo]),
         Command::Idle(options) => sections::run(&options, &[sections::Section::Idle]),
         Command::Startup(options) => sections::run(&options, &[sections::Section::Startup]),
+        Command::Codec(options) => sections::run(&options, &[sections::Section::Codec]),
+        Command::Lookup(options) => sections::run(&options, &[sections::Section::Lookup]),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

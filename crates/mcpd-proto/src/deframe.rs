@@ -37,6 +37,18 @@ pub struct RawFrame<'a> {
     pub payload: &'a [u8],
 }
 
+impl<'a> RawFrame<'a> {
+    /// Of the bytes of a frame whose header was checked.
+    #[inline(always)]
+    fn read(frame: &'a [u8]) -> Option<RawFrame<'a>> {
+        let (head, payload) = frame.split_first_chunk()?;
+        Some(RawFrame {
+            header: Header::read(head),
+            payload,
+        })
+    }
+}
+
 /// Cuts a byte stream into frames, wherever the stream was chopped up.
 ///
 /// Frames that are whole in the input are borrowed from it. Only the cut-off rest of an input is
@@ -97,7 +109,8 @@ impl Deframer {
             self.rest.clear();
             self.pos = 0;
             if let Some(head) = input.first_chunk::<HEADER_LEN>() {
-                let header = Header::parse(head, rules.side, rules.max_payload)?;
+                Header::verify(head, rules.side, rules.max_payload)?;
+                let header = Header::read(head);
                 if header.kind.is_some()
                     && let Some((frame, after)) = input.split_at_checked(header.frame_len())
                 {
@@ -111,16 +124,23 @@ impl Deframer {
                 return Ok(None);
             }
         }
-        self.next_stored(input, rules, now)
+        // A copy and its way back, so that the caller's slice may stay in registers.
+        let mut fresh = *input;
+        let found = self.next_stored(&mut fresh, rules, now);
+        *input = fresh;
+        Ok(found?.and_then(RawFrame::read))
     }
 
+    /// [`Deframer::next`] when bytes are stored, or have to be. Gives the frame's bytes, of an
+    /// ignored one only its header: fields returned from here would pull those of every other
+    /// frame through memory.
     #[inline(never)]
     fn next_stored<'d>(
         &'d mut self,
         input: &mut &[u8],
         rules: &Rules,
         now: Instant,
-    ) -> Result<Option<RawFrame<'d>>, FrameError> {
+    ) -> Result<Option<&'d [u8]>, FrameError> {
         if self.skip > 0 {
             self.drop_skipped(input);
         }
@@ -133,26 +153,21 @@ impl Deframer {
         let header = Header::parse(head, rules.side, rules.max_payload)?;
         self.expected = header.payload_len;
         if header.kind.is_none() {
+            let start = self.pos;
             self.pos += HEADER_LEN;
             self.skip = header.payload_len as usize;
             // Its time runs for as long as its payload does.
             self.since.get_or_insert(now);
             self.drop_skipped(input);
-            return Ok(Some(RawFrame {
-                header,
-                payload: &[],
-            }));
+            return Ok(self.rest.get(start..start + HEADER_LEN));
         }
         if !self.fill(header.frame_len(), input) {
             return self.incomplete(now);
         }
-        let start = self.pos + HEADER_LEN;
+        let start = self.pos;
         self.pos += header.frame_len();
         (self.since, self.expected) = (None, 0);
-        Ok(Some(RawFrame {
-            header,
-            payload: &self.rest[start..self.pos],
-        }))
+        Ok(self.rest.get(start..self.pos))
     }
 
     /// Stores input that is not to be cut yet, because its frames have nowhere to go. They come out

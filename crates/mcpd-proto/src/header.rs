@@ -52,8 +52,17 @@ impl Kind {
 
     /// The kind of a wire value, or `None` for a type this version does not know.
     pub const fn from_wire(value: u8) -> Option<Kind> {
+        // Spelled out, this compiles to a comparison; indexing ALL would load from a table.
         match value {
-            0x01..=0x09 => Some(Kind::ALL[value as usize - 1]),
+            0x01 => Some(Kind::Request),
+            0x02 => Some(Kind::Response),
+            0x03 => Some(Kind::Heartbeat),
+            0x04 => Some(Kind::Ack),
+            0x05 => Some(Kind::Error),
+            0x06 => Some(Kind::Hello),
+            0x07 => Some(Kind::GoAway),
+            0x08 => Some(Kind::Cancel),
+            0x09 => Some(Kind::Confirm),
             _ => None,
         }
     }
@@ -179,6 +188,13 @@ impl Flags {
     }
 }
 
+/// The first two bytes of the frames that matter for speed: version and type.
+const PLAIN_REQUEST: u16 = u16::from_be_bytes([VERSION, Kind::Request as u8]);
+const PLAIN_RESPONSE: u16 = u16::from_be_bytes([VERSION, Kind::Response as u8]);
+
+/// Bits that are 0 in every valid pair of priority and flags.
+const RESERVED_BITS: u16 = u16::from_be_bytes([!MAX_PRIORITY, Flags::RESERVED]);
+
 /// A checked frame header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
@@ -206,22 +222,62 @@ impl Header {
         receiver: Side,
         max_payload: u32,
     ) -> Result<Header, FrameError> {
-        let [version, kind, s0, s1, l0, l1, l2, l3, priority, flags] = *bytes;
-        let header = Header {
+        Header::verify(bytes, receiver, max_payload)?;
+        Ok(Header::read(bytes))
+    }
+
+    /// [`Header::parse`] without its result, which would be packed into words to be handed on.
+    #[inline(always)]
+    pub(crate) fn verify(
+        bytes: &[u8; HEADER_LEN],
+        receiver: Side,
+        max_payload: u32,
+    ) -> Result<(), FrameError> {
+        // Nearly every frame is a request to a server or its response, and breaks no rule: a few
+        // comparisons find that out. Whatever is not as simple is looked at rule by rule.
+        let [v, k, s0, s1, l0, l1, l2, l3, priority, flags] = *bytes;
+        let plain = match receiver {
+            Side::Server => PLAIN_REQUEST,
+            Side::Client => PLAIN_RESPONSE,
+        };
+        let is_plain = u16::from_be_bytes([v, k]) == plain
+            && u16::from_be_bytes([s0, s1]) != 0
+            && u32::from_be_bytes([l0, l1, l2, l3]) <= max_payload
+            && u16::from_be_bytes([priority, flags]) & RESERVED_BITS == 0
+            && flags & Flags::QOS_MASK != 3;
+        if is_plain {
+            return Ok(());
+        }
+        Header::check(*bytes, receiver, max_payload)
+    }
+
+    /// The fields of a header that is checked already, or about to be.
+    #[inline(always)]
+    pub(crate) const fn read(bytes: &[u8; HEADER_LEN]) -> Header {
+        let [_, kind, s0, s1, l0, l1, l2, l3, priority, flags] = *bytes;
+        Header {
             kind: Kind::from_wire(kind),
             seq: u16::from_be_bytes([s0, s1]),
             payload_len: u32::from_be_bytes([l0, l1, l2, l3]),
             priority,
             flags: Flags(flags),
-        };
+        }
+    }
+
+    /// Every rule, in the protocol's order.
+    #[cold]
+    #[inline(never)]
+    fn check(bytes: [u8; HEADER_LEN], receiver: Side, max_payload: u32) -> Result<(), FrameError> {
+        let header = Header::read(&bytes);
+        let [version, kind, ..] = bytes;
         if version != VERSION {
             return Err(FrameError::Version(version));
         }
-        if priority > MAX_PRIORITY {
-            return Err(FrameError::Priority(priority));
+        if header.priority > MAX_PRIORITY {
+            return Err(FrameError::Priority(header.priority));
         }
         if !header.flags.is_valid() {
-            return Err(FrameError::Flags(flags));
+            return Err(FrameError::Flags(header.flags.bits()));
         }
         header.check_kind(kind, receiver)?;
         if header.payload_len > max_payload {
@@ -230,10 +286,9 @@ impl Header {
                 max: max_payload,
             });
         }
-        Ok(header)
+        Ok(())
     }
 
-    #[inline(always)]
     fn check_kind(&self, wire: u8, receiver: Side) -> Result<(), FrameError> {
         let Some(kind) = self.kind else {
             let skip = self.flags.has(Flags::IGNORABLE);
@@ -256,14 +311,8 @@ impl Header {
             Kind::Error => receiver == Side::Client || self.seq == 0,
             Kind::Heartbeat | Kind::Hello => true,
         };
-        if allowed {
-            Ok(())
-        } else {
-            Err(FrameError::Seq {
-                kind,
-                seq: self.seq,
-            })
-        }
+        let seq = self.seq;
+        allowed.then_some(()).ok_or(FrameError::Seq { kind, seq })
     }
 
     /// Header, metadata and payload together.
@@ -273,7 +322,7 @@ impl Header {
 }
 
 /// Writes a header for `kind`; `payload_len` counts metadata, its length field and everything after.
-#[inline]
+#[inline(always)]
 pub(crate) fn put(
     out: &mut Vec<u8>,
     kind: Kind,
@@ -283,20 +332,14 @@ pub(crate) fn put(
     flags: Flags,
 ) {
     // A payload past u32 cannot be allocated by any caller that checks MAX_PAYLOAD first.
-    let len = u32::try_from(payload_len).unwrap_or(u32::MAX).to_be_bytes();
-    let [s0, s1] = seq.to_be_bytes();
-    let head = [
-        VERSION,
-        kind as u8,
-        s0,
-        s1,
-        len[0],
-        len[1],
-        len[2],
-        len[3],
-        priority,
-        flags.bits(),
-    ];
+    let len = u32::try_from(payload_len).unwrap_or(u32::MAX);
+    // One word instead of bytes: those would be stored one by one and then waited for.
+    let word = u64::from(u16::from_be_bytes([VERSION, kind as u8])) << 48
+        | u64::from(seq) << 32
+        | u64::from(len);
+    let mut head = [0; HEADER_LEN];
+    head[..8].copy_from_slice(&word.to_be_bytes());
+    head[8..].copy_from_slice(&[priority, flags.bits()]);
     out.extend_from_slice(&head);
 }
 
@@ -340,6 +383,8 @@ mod tests {
             })
         );
         assert!(broken(&[]).is_ok());
+        let alone = |one| broken(&[one]).is_err();
+        assert!(all.into_iter().all(alone), "each is enough by itself");
     }
 
     #[test]

@@ -9,10 +9,13 @@ use serde::Serialize;
 
 use crate::Options;
 use crate::machine::{self, Cores, Machine};
+use crate::micro;
 use crate::server::{self, Name, Target};
 
+mod codec;
 mod echo;
 mod idle;
+mod lookup;
 mod startup;
 
 /// A kind of figure.
@@ -21,10 +24,18 @@ pub(crate) enum Section {
     Echo,
     Idle,
     Startup,
+    Codec,
+    Lookup,
 }
 
 /// In the order in which they are measured.
-pub(crate) const ALL: [Section; 3] = [Section::Echo, Section::Idle, Section::Startup];
+pub(crate) const ALL: [Section; 5] = [
+    Section::Echo,
+    Section::Idle,
+    Section::Startup,
+    Section::Codec,
+    Section::Lookup,
+];
 
 /// What is measured, and how long.
 struct Plan {
@@ -34,6 +45,8 @@ struct Plan {
     run_length: Duration,
     idle_connections: u32,
     open_files: u64,
+    /// Times that a codec or look-up is repeated in one run.
+    repeats: u32,
 }
 
 impl Plan {
@@ -64,6 +77,10 @@ struct Record {
     idle: Option<idle::Idle>,
     #[serde(skip_serializing_if = "Option::is_none")]
     startup: Option<startup::Startup>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codec: Option<micro::Costs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lookup: Option<micro::Costs>,
 }
 
 /// Measures the given sections, prints them as they are ready and writes the record if asked to.
@@ -73,9 +90,9 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
     let cores = Cores::take()?;
     let open_files = machine::raise_open_files()?;
     let (targets, versions) = targets(options)?;
-    let (runs, run_ms, idle_connections) = match options.quick {
-        true => (3, 250, 1_000),
-        false => (7, 1_000, 10_000),
+    let (runs, run_ms, idle_connections, repeats) = match options.quick {
+        true => (3, 250, 1_000, 100_000),
+        false => (7, 1_000, 10_000, 1_000_000),
     };
     let plan = Plan {
         cores,
@@ -84,6 +101,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         run_length: Duration::from_millis(options.run_ms.unwrap_or(run_ms)),
         idle_connections: options.idle_connections.unwrap_or(idle_connections),
         open_files,
+        repeats,
     };
     let mut record = Record {
         machine: Machine::describe(cores, cores_allowed, open_files),
@@ -93,6 +111,8 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         echo: None,
         idle: None,
         startup: None,
+        codec: None,
+        lookup: None,
     };
     println!("{}", record.machine.summary());
     for (name, version) in &record.versions {
@@ -103,6 +123,8 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             Section::Echo => record.echo = Some(echo::measure(&plan)?),
             Section::Idle => record.idle = Some(idle::measure(&plan)?),
             Section::Startup => record.startup = startup::measure(&plan)?,
+            Section::Codec => record.codec = Some(codec::measure(&plan)?),
+            Section::Lookup => record.lookup = Some(lookup::measure(&plan)?),
         }
     }
     if let Some(path) = &options.json {

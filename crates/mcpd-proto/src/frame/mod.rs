@@ -75,34 +75,34 @@ impl<'a> Frame<'a> {
             }
             _ => {}
         }
-        Frame::decode_any(*header, payload, receiver)
+        // Taken apart and put together again: only this copy has to be in memory for the call.
+        let header = Header { ..*header };
+        Frame::decode_any(&header, payload, receiver)
     }
 
     /// [`Frame::decode`] for every other kind.
-    ///
-    /// Takes the header by value: a reference would force the caller's into memory.
     #[inline(never)]
     fn decode_any(
-        header: Header,
+        header: &Header,
         payload: &'a [u8],
         receiver: Side,
     ) -> Result<Frame<'a>, FrameError> {
         let Some(kind) = header.kind else {
             return Ok(Frame::Ignored);
         };
-        let (meta, rest) = Meta::of(&header, payload)?;
+        let (meta, rest) = Meta::of(header, payload)?;
         if let Some(tag) = meta.unknown_critical() {
             return Err(FrameError::MetaCritical(tag));
         }
         match kind {
-            Kind::Request => Request::from_parts(&header, meta, rest).map(Frame::Request),
-            Kind::Response => Ok(Frame::Response(Response::from_parts(&header, meta, rest))),
-            Kind::Heartbeat => Heartbeat::from_parts(&header, meta, rest).map(Frame::Heartbeat),
-            Kind::Ack => Ack::from_parts(&header, meta, rest).map(Frame::Ack),
-            Kind::Error => ErrorFrame::from_parts(&header, meta, rest, receiver).map(Frame::Error),
-            Kind::Hello => Hello::from_parts(&header, meta, rest).map(Frame::Hello),
+            Kind::Request => Request::from_parts(header, meta, rest).map(Frame::Request),
+            Kind::Response => Ok(Frame::Response(Response::from_parts(header, meta, rest))),
+            Kind::Heartbeat => Heartbeat::from_parts(header, meta, rest).map(Frame::Heartbeat),
+            Kind::Ack => Ack::from_parts(header, meta, rest).map(Frame::Ack),
+            Kind::Error => ErrorFrame::from_parts(header, meta, rest, receiver).map(Frame::Error),
+            Kind::Hello => Hello::from_parts(header, meta, rest).map(Frame::Hello),
             Kind::GoAway => GoAway::from_parts(meta, rest).map(Frame::GoAway),
-            Kind::Cancel => Cancel::from_parts(&header, meta, rest).map(Frame::Cancel),
+            Kind::Cancel => Cancel::from_parts(header, meta, rest).map(Frame::Cancel),
             Kind::Confirm => Confirm::from_parts(meta, rest).map(Frame::Confirm),
         }
     }
@@ -127,7 +127,8 @@ impl<'a> Frame<'a> {
         let Some((head, rest)) = bytes.split_first_chunk::<HEADER_LEN>() else {
             return Err(short("header", 0, HEADER_LEN));
         };
-        let header = Header::parse(head, receiver, max_payload)?;
+        Header::verify(head, receiver, max_payload)?;
+        let header = Header::read(head);
         let len = header.payload_len as usize;
         let payload = rest
             .get(..len)

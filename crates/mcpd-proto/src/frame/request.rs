@@ -68,6 +68,7 @@ impl<'a> Request<'a> {
         })
     }
 
+    #[inline]
     fn wire_topic(&self) -> (&'a [u8], u16) {
         match u16::try_from(self.topic.len()) {
             Ok(len) => (self.topic, len),
@@ -76,13 +77,13 @@ impl<'a> Request<'a> {
     }
 
     /// Bytes of the whole frame.
-    #[inline]
+    #[inline(always)]
     pub fn encoded_len(&self) -> usize {
         HEADER_LEN + self.meta.encoded_len() + 2 + self.wire_topic().0.len() + self.body.len()
     }
 
     /// Appends everything in front of the body.
-    #[inline]
+    #[inline(always)]
     pub fn encode_head(&self, out: &mut Vec<u8>) {
         let flags = meta_flag(&self.meta)
             .with_qos(self.qos)
@@ -96,7 +97,7 @@ impl<'a> Request<'a> {
     }
 
     /// Appends the whole frame.
-    #[inline]
+    #[inline(always)]
     pub fn encode(&self, out: &mut Vec<u8>) {
         self.encode_head(out);
         out.extend_from_slice(self.body);

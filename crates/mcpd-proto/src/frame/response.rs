@@ -36,7 +36,7 @@ impl<'a> Response<'a> {
     }
 
     /// Appends everything in front of the body.
-    #[inline]
+    #[inline(always)]
     pub fn encode_head(&self, out: &mut Vec<u8>) {
         let payload = self.meta.encoded_len() + self.body.len();
         put(
@@ -51,7 +51,7 @@ impl<'a> Response<'a> {
     }
 
     /// Appends the whole frame.
-    #[inline]
+    #[inline(always)]
     pub fn encode(&self, out: &mut Vec<u8>) {
         self.encode_head(out);
         out.extend_from_slice(self.body);
