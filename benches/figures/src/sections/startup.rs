@@ -109,7 +109,9 @@ mod tests {
                 let read = stream.read(&mut request).unwrap();
                 assert!(request[..read].starts_with(b"GET /readyz HTTP/1.1\r\n"));
                 asked.send(status).unwrap();
-                write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").unwrap();
+                // In one piece: whoever asks is gone once it has read the status.
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).unwrap();
             }
         });
         await_ready(addr, Instant::now(), || Ok(())).unwrap();
