@@ -26,6 +26,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// The least pause between two attempts to start: full jitter may give none at all, and a fault that
+/// shows at once would then be tried in a loop.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
+
 /// Loads the configuration again, as the command line did at the start; a text says what is wrong.
 pub type Reload = Box<dyn Fn() -> Result<Config, String>>;
 
@@ -163,7 +167,7 @@ impl Server {
             };
             self.transition(Event::Fault { what: what.clone() });
             let random = (crate::telemetry::random_unit() * u64::MAX as f64) as u64;
-            let wait = backoff.next_delay(random).max(Duration::from_millis(100));
+            let wait = backoff.next_delay(random).max(LEAST_PAUSE);
             tracing::error!(%what, ?wait, "cannot serve, trying again");
             match self.wait_to_retry(wait).await {
                 Wake::Drain(cause) => return Some(cause),

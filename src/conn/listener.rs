@@ -3,7 +3,7 @@
 use super::core::{Core, Shared};
 use super::driver::Driver;
 use super::registry::{Member, Registry};
-use super::settings::{ConnSettings, ListenSettings};
+use super::settings::{ConnSettings, Settings};
 use super::work::Works;
 use super::{Dispatch, proxy, socket};
 use crate::message::Peer;
@@ -50,15 +50,6 @@ pub struct Listener<D> {
     lingering: Arc<Semaphore>,
     next_worker: usize,
     rate: Rate,
-}
-
-/// The settings of a listener and of the connections it accepts from now on.
-#[derive(Debug, Clone, Default)]
-pub struct Settings {
-    /// The listener's own. Address, backlog and socket options hold from the start.
-    pub listen: Arc<ListenSettings>,
-    /// Each new connection's.
-    pub conn: Arc<ConnSettings>,
 }
 
 /// Accepts of the current second.

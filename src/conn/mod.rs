@@ -18,10 +18,10 @@ mod socket;
 mod work;
 
 pub(crate) use listener::MAX_LINGERING;
-pub use listener::{Listener, ListenerError, Settings};
+pub use listener::{Listener, ListenerError};
 pub use mailbox::Order;
 pub use registry::Registry;
-pub use settings::{ConnSettings, ListenSettings};
+pub use settings::{ConnSettings, ListenSettings, Settings};
 pub(crate) use socket::listen;
 
 use crate::message::{Answer, Call, Outcome};

@@ -6,6 +6,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The settings of a listener and of the connections it accepts from now on.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The listener's own. Address, backlog and socket options hold from the start.
+    pub listen: Arc<ListenSettings>,
+    /// Each new connection's.
+    pub conn: Arc<ConnSettings>,
+}
+
 /// Limits of one connection. A connection keeps those it was accepted with. The default is what a
 /// server without configuration runs with.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! Options of sockets.
 
-use super::listener::Settings;
+use super::settings::Settings;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
