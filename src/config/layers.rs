@@ -178,13 +178,15 @@ fn read(path: &Path) -> Result<Tree, String> {
         return Err("is larger than 1MiB; is it the right file?".to_owned());
     }
     let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())?;
-    let tree = ::config::File::from_str(&text, format)
-        .collect()
-        .map_err(|error| format!("is not valid {name}: {}", syntax_error(&error)))?;
+    // Some editors begin a file with a byte order mark, which is no part of the first key.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let lines = match format {
-        FileFormat::Yaml => super::lines::of_yaml(&text),
+        FileFormat::Yaml => super::lines::of_yaml(text)?,
         _ => HashMap::new(),
     };
+    let tree = ::config::File::from_str(text, format)
+        .collect()
+        .map_err(|error| format!("is not valid {name}: {}", syntax_error(&error)))?;
     Ok((tree, lines))
 }
 

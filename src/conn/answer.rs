@@ -4,7 +4,7 @@ use super::Route;
 use super::lanes::{Lanes, SHARED_BODY_MIN};
 use crate::message::{Answer, Body};
 use crate::telemetry::next_span_id;
-use mcpd_proto::limits::HEADER_LEN;
+use mcpd_proto::limits::{HEADER_LEN, MAX_TEXT_LEN};
 use mcpd_proto::{ErrorCode, ErrorFrame, Meta, MetaBuf, Request, Response, Trace};
 
 /// The parts of a request that its answer repeats.
@@ -132,7 +132,7 @@ fn put_error(
     peer_max: u32,
 ) -> Option<ErrorCode> {
     let Head { seq, priority, .. } = *head;
-    let frame = ErrorFrame {
+    let mut frame = ErrorFrame {
         seq,
         priority,
         code,
@@ -147,8 +147,20 @@ fn put_error(
             peer_max,
         ));
     }
+    fit(&mut frame, peer_max);
     lanes.push(head.lane, |out| frame.encode(out));
     Some(code)
+}
+
+/// Shortens the text of an ERROR to what the peer takes. The code goes out whatever the peer says: a
+/// peer that takes less than that cannot be told anything.
+pub(super) fn fit(frame: &mut ErrorFrame<'_>, peer_max: u32) {
+    let over = (frame.encoded_len() - HEADER_LEN).saturating_sub(peer_max as usize);
+    if over > 0 {
+        let text = frame.text();
+        let len = text.len().min(MAX_TEXT_LEN).saturating_sub(over);
+        frame.detail = &frame.detail[..text.floor_char_boundary(len)];
+    }
 }
 
 fn too_large(lanes: &mut Lanes, head: &Head, len: usize, max: u32) -> ErrorCode {
@@ -156,13 +168,14 @@ fn too_large(lanes: &mut Lanes, head: &Head, len: usize, max: u32) -> ErrorCode 
     let (meta, code) = (head.meta(), ErrorCode::RESULT_TOO_LARGE);
     let Head { seq, priority, .. } = *head;
     let detail = text.as_bytes();
-    let frame = ErrorFrame {
+    let mut frame = ErrorFrame {
         seq,
         priority,
         code,
         detail,
         meta: meta.view(),
     };
+    fit(&mut frame, max);
     lanes.push(head.lane, |out| frame.encode(out));
     code
 }

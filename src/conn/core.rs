@@ -339,13 +339,14 @@ impl<D: Dispatch> Core<D> {
     pub(super) fn queue_last(&mut self, ended: &Ended) {
         let detail = ended.text.as_bytes();
         let meta = Meta::EMPTY;
-        let frame = ErrorFrame {
+        let mut frame = ErrorFrame {
             seq: 0,
             priority: 0,
             code: ended.code,
             detail,
             meta,
         };
+        answer::fit(&mut frame, self.session.peer_max_payload());
         let lanes = self.lanes.get_or_insert_with(buffers::take_lanes);
         lanes.control(|out| frame.encode(out));
     }

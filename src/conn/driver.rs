@@ -11,7 +11,7 @@ use crate::telemetry::{Batch, CloseReason};
 use mcpd_proto::session::Ended;
 use mcpd_proto::{Deframer, ErrorCode, GoAwayReason};
 use std::future::Future;
-use std::io;
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -21,6 +21,9 @@ use tokio::net::TcpStream;
 
 /// How often a connection that is not read is asked whether it is broken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How late a timer must be for this process, not the peer, to have been away.
+const OVERSLEPT: Duration = Duration::from_secs(1);
 
 /// When a connection looks again that has nothing to wait for.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -118,8 +121,12 @@ impl<D: Dispatch> Driver<D> {
             }
             // The write may have made the room that frames held back are waiting for.
             let resumes = self.paused && self.core.has_room(self.core.outbound_len());
-            if !mail && !read && !resumes && self.on_timer(cx, progress).is_pending() {
-                break;
+            if !mail && !read && !resumes {
+                match self.on_timer(cx, progress) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(CloseReason::of_io(&error)),
+                }
             }
             progress = true;
         }
@@ -385,17 +392,47 @@ impl<D: Dispatch> Driver<D> {
     }
 
     /// Ready when something was due and done. `busy` says that this turn had something to do anyway.
-    fn on_timer(&mut self, cx: &mut Context<'_>, busy: bool) -> Poll<()> {
+    fn on_timer(&mut self, cx: &mut Context<'_>, busy: bool) -> Poll<io::Result<()>> {
         let Some(deadline) = self.deadline() else {
             return Poll::Pending;
         };
         let busy = busy.then_some(self.now);
         ready!(self.alarm.poll(cx, deadline, busy, &self.core.shared));
-        self.now = Instant::now();
+        let last_turn = std::mem::replace(&mut self.now, Instant::now());
+        let reads = matches!(self.phase, Phase::Serving) && !self.paused && !self.input_closed;
+        if reads && self.now >= deadline {
+            self.catch_up(last_turn, deadline)?;
+        }
         self.on_deadline();
         self.alarm
             .set_again(self.deadline().unwrap_or(self.now + NEVER));
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
+    }
+
+    /// Before a peer is judged: reads what it has sent, whether or not the runtime knows of it yet. A
+    /// process that was stopped or starved wakes up to its timers first, with the signs of life of all
+    /// its peers unread, and the time that it did not read is not theirs.
+    #[cold]
+    fn catch_up(&mut self, last_turn: Instant, deadline: Instant) -> io::Result<()> {
+        let now = self.now;
+        if now.saturating_duration_since(deadline) >= OVERSLEPT {
+            self.core.session.pause_reading(last_turn);
+            self.core.session.resume_reading(now);
+            self.deframer.restart_deadline(now);
+        }
+        buffers::with_read_buffer(|buffer| {
+            match (&*socket2::SockRef::from(&self.stream)).read(buffer) {
+                Ok(0) => {}
+                Ok(n) => {
+                    self.core.session.bytes_received(now);
+                    self.take(&buffer[..n], now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            Ok(())
+        })
     }
 
     fn on_deadline(&mut self) {

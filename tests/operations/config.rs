@@ -57,3 +57,45 @@ fn a_port_that_is_no_address_is_a_problem_of_the_flag() {
         "{stderr}"
     );
 }
+
+#[test]
+fn a_file_made_to_break_its_reader_is_one_more_problem() {
+    let dir = scratch();
+    let file = dir.path().join("mcpd.yaml");
+    let bomb = |levels: u8| -> String {
+        let level = |n: u8| {
+            format!(
+                "l{}: &l{} [{}]\n",
+                n + 1,
+                n + 1,
+                format!("*l{n},").repeat(9)
+            )
+        };
+        "l0: &l0 [x]\n".to_owned() + &(0..levels).map(level).collect::<String>()
+    };
+    for (text, why) in [
+        (format!("server_id: {}", "- ".repeat(50_000)), "not valid"),
+        (format!("server_id:\n  {}", "- ".repeat(50_000)), "deeper"),
+        ("? ".repeat(50_000), "deeper"),
+        (bomb(20), "alias"),
+        ("server_id: a\n\0\0\0\0".to_owned(), "U+0000"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let (code, stdout, stderr) = Start::new().arg("--config").arg(&file).run();
+        assert_eq!(code, Some(64), "{why}: {stderr}");
+        assert!(stderr.contains(why), "{why:?} is not in {stderr}");
+        assert!(!stdout.contains("listening"), "{stdout}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_key() {
+    let dir = scratch();
+    let file = dir.path().join("mcpd.yaml");
+    std::fs::write(&file, "\u{feff}server_id: a\ndarin: 1\n").unwrap();
+    let (_, _, stderr) = Start::new().arg("--config").arg(&file).run();
+    assert!(
+        stderr.contains("darin") && !stderr.contains("server_id"),
+        "{stderr}"
+    );
+}

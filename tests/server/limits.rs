@@ -143,6 +143,43 @@ fn an_answer_larger_than_the_client_takes_is_an_error_of_its_own() {
 }
 
 #[test]
+fn what_is_wrong_is_told_in_the_space_that_the_client_has() {
+    let server = Start::new().set("DRAIN__DELAY", "0s").spawn();
+    let error = |peer: &mut Peer| match peer.expect().frame() {
+        Frame::Error(error) => {
+            assert!(error.encoded_len() <= 10 + 25, "{error:?}");
+            (error.seq, error.code, error.text().to_owned())
+        }
+        other => panic!("an ERROR, not {other:?}"),
+    };
+    let mut peer = server.peer();
+    peer.send(&hello(|meta| meta.set_max_payload(25)));
+    assert!(matches!(peer.expect().frame(), Frame::Hello(_)));
+    peer.request(1, "echo", &[0; 26]);
+    let (seq, code, _) = error(&mut peer);
+    assert_eq!((seq, code), (1, ErrorCode::RESULT_TOO_LARGE));
+    // What is left ends between two characters.
+    peer.request(2, "aä/ö", b"");
+    let told = (2, ErrorCode::NO_ROUTE, "no route for topic \"aä".into());
+    assert_eq!(error(&mut peer), told);
+    peer.request(0, "echo", b"");
+    let (seq, code, _) = error(&mut peer);
+    assert_eq!((seq, code), (0, ErrorCode::PROTOCOL_ERROR));
+    assert!(peer.next().is_none());
+
+    let mut peer = server.peer();
+    peer.send(&hello(|meta| meta.set_max_payload(25)));
+    assert!(matches!(peer.expect().frame(), Frame::Hello(_)));
+    server.signal("TERM");
+    match peer.expect().frame() {
+        Frame::GoAway(goaway) => assert!(goaway.encoded_len() <= 10 + 25, "{goaway:?}"),
+        other => panic!("a GOAWAY, not {other:?}"),
+    }
+    let (seq, code, _) = error(&mut peer);
+    assert_eq!((seq, code), (0, ErrorCode::CLOSING));
+}
+
+#[test]
 fn control_frames_over_the_budget_end_the_connection() {
     let server = Start::new()
         .set("LIMITS__CONTROL_FRAMES_PER_SECOND", "100")

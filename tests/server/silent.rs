@@ -119,3 +119,30 @@ fn a_half_closed_client_is_not_taken_for_dead() {
     );
     assert_eq!(last.response(), (1, b"late".to_vec()));
 }
+
+/// What a stopped process has not read is no silence of its peers.
+#[test]
+fn a_server_that_was_stopped_blames_nobody() {
+    let server = Start::new().set("LIMITS__FRAME_TIMEOUT", "1s").spawn();
+    let welcomed = || {
+        let mut peer = server.peer();
+        peer.send(&lively_hello());
+        assert!(matches!(peer.expect().frame(), Frame::Hello(_)));
+        peer
+    };
+    let (mut beating, mut quiet, mut writing) = (welcomed(), welcomed(), welcomed());
+    let long = request(1, "echo", &[7; 1000], 0, Meta::EMPTY);
+    writing.send(&long[..500]);
+    // The half frame has been read once this connection's request behind it is answered.
+    beating.expect_alive(1);
+    server.signal("STOP");
+    beating.send(&heartbeat(5));
+    // The stop is longer than three of the clients' intervals, and than a frame may take.
+    std::thread::sleep(Duration::from_millis(4500));
+    server.signal("CONT");
+    assert!(matches!(beating.expect().frame(), Frame::Heartbeat(beat) if beat.reply));
+    beating.expect_alive(2);
+    quiet.expect_alive(1);
+    writing.send(&long[500..]);
+    assert_eq!(writing.expect().response(), (1, vec![7; 1000]));
+}

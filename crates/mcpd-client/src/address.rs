@@ -17,9 +17,10 @@ pub(crate) fn parse(address: &str) -> Result<(&str, u16)> {
         Some(v6) => v6
             .split_once(']')
             .ok_or_else(|| wrong("lacks the closing bracket"))?,
-        // More than one colon without brackets is a bare IPv6 address.
         None => match rest.split_once(':') {
             Some((_, port)) if !port.contains(':') => rest.split_at(rest.len() - port.len() - 1),
+            // More than one colon without brackets is a bare IPv6 address.
+            Some(_) if !is_ipv6(rest) => return Err(wrong("has more than one colon")),
             _ => (rest, ""),
         },
     };
@@ -34,6 +35,12 @@ pub(crate) fn parse(address: &str) -> Result<(&str, u16)> {
         },
         None => Err(wrong("has something behind its host; write host:port")),
     }
+}
+
+/// Whether this is an IPv6 address, with or without a zone (`fe80::1%eth0`).
+fn is_ipv6(text: &str) -> bool {
+    let address = text.split_once('%').map_or(text, |(address, _)| address);
+    address.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
 #[cfg(test)]
@@ -51,6 +58,7 @@ mod tests {
             ("[::1]:9000", "::1", 9000),
             ("mcp://[::1]", "::1", 8080),
             ("::1", "::1", 8080),
+            ("fe80::1%eth0", "fe80::1%eth0", 8080),
         ] {
             assert_eq!(parse(address).unwrap(), (host, port), "{address}");
         }
@@ -66,6 +74,8 @@ mod tests {
             ("a:70000", "0 to 65535"),
             ("a:", "0 to 65535"),
             ("a:b", "0 to 65535"),
+            ("a:80:1", "more than one colon"),
+            ("127.0.0.1:80:", "more than one colon"),
             ("[::1", "bracket"),
             ("[::1]80", "behind its host"),
             ("mcp://a/path:80", "no host"),

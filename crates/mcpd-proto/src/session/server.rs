@@ -10,7 +10,7 @@ use crate::code::ErrorCode;
 use crate::deframe::{RawFrame, Rules};
 use crate::frame::{Frame, GoAway, GoAwayReason, Hello, Request};
 use crate::header::{Kind, Side};
-use crate::limits::{CLIENT_MAX_PAYLOAD, MAX_DEMANDED_HELLO_LEN};
+use crate::limits::{CLIENT_MAX_PAYLOAD, HEADER_LEN, MAX_DEMANDED_HELLO_LEN};
 use crate::meta::MetaBuf;
 use crate::topic::Topic;
 use std::sync::Arc;
@@ -303,12 +303,16 @@ impl Server {
         if let Some(wait) = retry_after {
             meta.set_retry_after(wait);
         }
-        GoAway {
+        let mut frame = GoAway {
             reason: reason as u16,
             text,
             meta: meta.view(),
+        };
+        if frame.encoded_len() - HEADER_LEN > self.peer_max_payload as usize {
+            // The reason alone says what to do.
+            frame.text = "";
         }
-        .encode(control);
+        frame.encode(control);
         true
     }
 
