@@ -7,11 +7,12 @@ use super::Dispatch;
 use super::alarm::Alarm;
 use super::buffers;
 use super::core::Core;
+use super::phase::{Phase, Step};
 use crate::telemetry::{Batch, CloseReason};
 use mcpd_proto::session::Ended;
 use mcpd_proto::{Deframer, ErrorCode, GoAwayReason};
 use std::future::Future;
-use std::io::{self, Read};
+use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -27,32 +28,6 @@ const OVERSLEPT: Duration = Duration::from_secs(1);
 
 /// When a connection looks again that has nothing to wait for.
 const NEVER: Duration = Duration::from_secs(3600);
-
-/// Where a connection is on its way out.
-#[derive(Debug)]
-enum Phase {
-    Serving,
-    /// Everything queued goes out, then this frame, by the given time.
-    Ending {
-        last: Option<Ended>,
-        by: Option<Instant>,
-        code: ErrorCode,
-    },
-    /// The write side is closed; what comes in is read and dropped until the end or the given time.
-    Lingering {
-        by: Instant,
-        code: ErrorCode,
-    },
-}
-
-/// What [`Driver::advance_phase`] came to.
-enum Step {
-    /// Nothing has changed.
-    Stay,
-    /// There is something to write or to read again.
-    Further,
-    Closed(CloseReason),
-}
 
 /// A connection as a future that resolves when it is closed.
 pub(super) struct Driver<D: Dispatch> {
@@ -121,12 +96,8 @@ impl<D: Dispatch> Driver<D> {
             }
             // The write may have made the room that frames held back are waiting for.
             let resumes = self.paused && self.core.has_room(self.core.outbound_len());
-            if !mail && !read && !resumes {
-                match self.on_timer(cx, progress) {
-                    Poll::Pending => break,
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(error)) => return Poll::Ready(CloseReason::of_io(&error)),
-                }
+            if !mail && !read && !resumes && self.on_timer(cx, progress).is_pending() {
+                break;
             }
             progress = true;
         }
@@ -392,47 +363,31 @@ impl<D: Dispatch> Driver<D> {
     }
 
     /// Ready when something was due and done. `busy` says that this turn had something to do anyway.
-    fn on_timer(&mut self, cx: &mut Context<'_>, busy: bool) -> Poll<io::Result<()>> {
+    fn on_timer(&mut self, cx: &mut Context<'_>, busy: bool) -> Poll<()> {
         let Some(deadline) = self.deadline() else {
             return Poll::Pending;
         };
         let busy = busy.then_some(self.now);
         ready!(self.alarm.poll(cx, deadline, busy, &self.core.shared));
         let last_turn = std::mem::replace(&mut self.now, Instant::now());
-        let reads = matches!(self.phase, Phase::Serving) && !self.paused && !self.input_closed;
-        if reads && self.now >= deadline {
-            self.catch_up(last_turn, deadline)?;
+        if self.now.saturating_duration_since(deadline) >= OVERSLEPT {
+            self.forgive(last_turn);
         }
         self.on_deadline();
         self.alarm
             .set_again(self.deadline().unwrap_or(self.now + NEVER));
-        Poll::Ready(Ok(()))
+        Poll::Ready(())
     }
 
-    /// Before a peer is judged: reads what it has sent, whether or not the runtime knows of it yet. A
-    /// process that was stopped or starved wakes up to its timers first, with the signs of life of all
-    /// its peers unread, and the time that it did not read is not theirs.
+    /// A process that was stopped or starved wakes up to its timers first, with the signs of life of
+    /// its peers unread: the time that it did not read is not theirs.
     #[cold]
-    fn catch_up(&mut self, last_turn: Instant, deadline: Instant) -> io::Result<()> {
-        let now = self.now;
-        if now.saturating_duration_since(deadline) >= OVERSLEPT {
+    fn forgive(&mut self, last_turn: Instant) {
+        if !self.paused && !self.input_closed {
             self.core.session.pause_reading(last_turn);
-            self.core.session.resume_reading(now);
-            self.deframer.restart_deadline(now);
+            self.core.session.resume_reading(self.now);
+            self.deframer.restart_deadline(self.now);
         }
-        buffers::with_read_buffer(|buffer| {
-            match (&*socket2::SockRef::from(&self.stream)).read(buffer) {
-                Ok(0) => {}
-                Ok(n) => {
-                    self.core.session.bytes_received(now);
-                    self.take(&buffer[..n], now);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-            Ok(())
-        })
     }
 
     fn on_deadline(&mut self) {

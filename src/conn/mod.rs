@@ -11,6 +11,7 @@ mod driver;
 mod lanes;
 mod listener;
 mod mailbox;
+mod phase;
 mod proxy;
 mod registry;
 mod settings;
