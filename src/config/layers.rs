@@ -164,6 +164,13 @@ pub(super) fn file(path: &Path, problems: &mut Vec<Problem>) -> Layer {
 
 type Tree = (Map<String, Value>, HashMap<String, usize>);
 
+/// Whether nothing is said: everything may have been commented out.
+fn is_empty(text: &str) -> bool {
+    text.lines()
+        .map(str::trim)
+        .all(|line| line.is_empty() || line.starts_with('#') || line == "---" || line == "...")
+}
+
 fn read(path: &Path) -> Result<Tree, String> {
     let (format, name) = match path.extension().and_then(|extension| extension.to_str()) {
         Some("yaml" | "yml") => (FileFormat::Yaml, "YAML"),
@@ -180,6 +187,9 @@ fn read(path: &Path) -> Result<Tree, String> {
     let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())?;
     // Some editors begin a file with a byte order mark, which is no part of the first key.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    if is_empty(text) {
+        return Ok(Tree::default());
+    }
     let lines = match format {
         FileFormat::Yaml => super::lines::of_yaml(text)?,
         _ => HashMap::new(),

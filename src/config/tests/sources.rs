@@ -37,6 +37,14 @@ fn later_sources_win_and_every_value_knows_its_origin() {
 }
 
 #[test]
+fn a_file_that_says_nothing_is_no_mistake() {
+    for text in ["", "---\n", "# all of it\n---\n# commented out\n...\n"] {
+        let config = load_all(("mcpd.yaml", text), &[], &[]).unwrap();
+        assert_eq!(config.drain, Config::default().drain);
+    }
+}
+
+#[test]
 fn every_problem_of_every_source_is_listed_at_once() {
     let text = "darin:\n  delay: 1s\nlimits:\n  max_payload: 12KiB\n  max_paylod: 1MiB\n  \
                 require_hello: 3\nheartbeat:\n  interval: 200s\n";

@@ -30,6 +30,7 @@ mod identity;
 mod names;
 mod parse;
 mod problem;
+mod surrogates;
 #[cfg(test)]
 mod tests;
 mod yaml;

@@ -2,6 +2,7 @@
 
 use super::fields::{Field, Fields, Report, boolean, items, text, whole};
 use super::problem::{DocumentError, Problem};
+use super::surrogates;
 use super::yaml::{self, Node};
 use super::{
     API_VERSION, DEFAULT_TIMEOUT, Document, FEATURES, KIND, Loaded, ParseOptions, PriorityBounds,
@@ -28,7 +29,8 @@ const PRIORITY_KEYS: &[&str] = &["min", "max"];
 pub(super) fn document(bytes: &[u8], options: &ParseOptions) -> Result<Loaded, DocumentError> {
     let text = readable(bytes, options.max_bytes)?;
     let mut report = Report::new(options.strict);
-    let document = match yaml::read(text, &mut report.problems) {
+    let text = surrogates::join(text);
+    let document = match yaml::read(&text, &mut report.problems) {
         Ok(root) => top(&root, &mut report),
         Err(problem) => {
             report.problem(problem);
