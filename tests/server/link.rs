@@ -113,6 +113,8 @@ impl Machines {
             machine.ip("link set lo up")?;
             machine.ip(&format!("addr add {address}/24 dev cable"))?;
             machine.ip("link set cable up")?;
+            // Who is not there is called unreachable after 300 ms, not 3 s.
+            machine.ip("ntable change name arp_cache dev cable retrans 100")?;
         }
         server.enter()?;
         Ok(machines)

@@ -228,3 +228,30 @@ fn a_link_that_comes_back_in_time_costs_nothing() {
     assert_eq!(last, (61, b"asked meanwhile".to_vec()));
     assert_eq!(server.metric("mcpd_connections"), 1.0);
 }
+
+/// "Unreachable", says the network; but it says so of the moment. The connection is one that is not
+/// read, as its client has said everything.
+#[test]
+fn who_is_unreachable_for_a_moment_is_not_given_up() {
+    let link = Link::new();
+    let start = slow(link.listen(Start::new()), "3s")
+        .set("HANDLERS__SOON__TYPE", "delay")
+        .set("HANDLERS__SOON__LATENCY", "500ms");
+    let routes = ["topic: soon, handler: soon", "topic: late, handler: slow"];
+    let server = routed(start, &routes);
+    let mut peer = link.on_peers_side(|| server.peer());
+    peer.request(1, "soon", b"first");
+    peer.request(2, "late", b"second");
+    peer.half_close();
+    server.await_metric("mcpd_requests_in_flight", |n| n == 2.0);
+
+    link.cut(&server);
+    server.await_metric("mcpd_requests_in_flight", |n| n < 2.0);
+    // The first answer is on its way to nowhere; the server gets to hear of it and to look.
+    std::thread::sleep(Duration::from_millis(1500));
+    link.mend();
+    assert_eq!(peer.expect().response(), (1, b"first".to_vec()));
+    assert_eq!(peer.expect().response(), (2, b"second".to_vec()));
+    assert_eq!(peer.next(), None);
+    assert_eq!(closed(&server, "EOF"), 1.0);
+}
