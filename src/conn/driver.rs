@@ -8,6 +8,7 @@ use super::alarm::Alarm;
 use super::buffers;
 use super::core::Core;
 use super::phase::{Phase, Step};
+use super::socket;
 use crate::telemetry::{Batch, CloseReason};
 use mcpd_proto::session::Ended;
 use mcpd_proto::{Deframer, ErrorCode, GoAwayReason};
@@ -150,7 +151,10 @@ impl<D: Dispatch> Driver<D> {
     /// work of a client that is gone must not run to its end.
     #[cold]
     fn look_without_reading(&self) -> io::Result<bool> {
-        self.stream.take_error()?.map_or(Ok(false), io::Result::Err)
+        match socket::is_broken(&self.stream)? {
+            true => Err(io::ErrorKind::ConnectionReset.into()),
+            false => Ok(false),
+        }
     }
 
     /// Back-pressure: a connection whose work or answers take too much room is not read. Takes up

@@ -1,9 +1,11 @@
 //! Options of sockets.
 
 use super::settings::Settings;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 
 /// A listening socket, not blocking, for which the kernel keeps `backlog` connections waiting.
 pub(crate) fn listen(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
@@ -38,4 +40,25 @@ pub(super) fn prepare(stream: &TcpStream, settings: &Settings) -> io::Result<()>
         socket.set_tcp_user_timeout(Some(listen.user_timeout.max(least)))?;
     }
     Ok(())
+}
+
+/// Whether the connection is over for good, by reset or timeout; a half-close is not that. Does not wait.
+///
+/// SO_ERROR would not do: it also tells what is only true for now (on Linux, that some router finds the
+/// peer unreachable), which TCP bridges until its own timeout.
+pub(super) fn is_broken(stream: &impl AsFd) -> io::Result<bool> {
+    const AT_ONCE: Timespec = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // Errors and hang-ups are told without being asked for.
+    let mut asked = [PollFd::new(stream, PollFlags::empty())];
+    match poll(&mut asked, Some(&AT_ONCE)) {
+        Ok(_) => {}
+        // The next look tells.
+        Err(rustix::io::Errno::INTR) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
+    let told = asked[0].revents();
+    Ok(told.intersects(PollFlags::ERR | PollFlags::HUP))
 }

@@ -12,7 +12,11 @@ mod frames;
 mod handlers;
 mod hello;
 mod limits;
+#[cfg(target_os = "linux")]
+mod link;
 mod resources;
 mod silent;
 mod slow;
+#[cfg(target_os = "linux")]
+mod vanish;
 mod work;
