@@ -4,7 +4,7 @@
 //! own, so that everything that is ready goes out in one vectored write. Frames are never torn apart:
 //! what a short write cut off is finished before a more urgent lane gets its turn.
 
-use crate::telemetry::KINDS;
+use crate::telemetry::FrameCounts;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -167,7 +167,9 @@ pub(super) struct Lanes {
     /// The lane whose first frame was cut by a short write, and the bytes left of that frame.
     torn: Option<(usize, usize)>,
     /// Frames queued since the last write, by kind.
-    pub(super) frames: [u32; KINDS],
+    pub(super) frames: FrameCounts,
+    /// Most bytes that waited at one time since the lanes were cleared.
+    peak: usize,
 }
 
 impl Lanes {
@@ -223,15 +225,14 @@ impl Lanes {
             lane.queued += added;
             lane.ends.push(lane.queued);
             self.len += added;
+            self.peak = self.peak.max(self.len);
             self.busy |= 1 << at;
             // The second byte of a frame is its type.
             let kind = lane
                 .encoded
                 .get(before + 1)
                 .map_or(0, |kind| usize::from(*kind));
-            if let Some(count) = self.frames.get_mut(kind.wrapping_sub(1)) {
-                *count += 1;
-            }
+            self.frames.add(kind.wrapping_sub(1));
         }
         result
     }
@@ -325,8 +326,17 @@ impl Lanes {
     }
 
     /// Empties the lanes for another connection, keeping buffers of up to `max_kept` bytes.
+    #[inline]
     pub(super) fn clear(&mut self, max_kept: usize) {
         self.advance(self.len);
+        // A buffer holds less than twice of what was ever in it.
+        if std::mem::take(&mut self.peak) > max_kept / 2 {
+            self.give_up_large(max_kept);
+        }
+    }
+
+    #[cold]
+    fn give_up_large(&mut self, max_kept: usize) {
         for lane in &mut self.lanes {
             if lane.encoded.capacity() > max_kept {
                 lane.encoded = Vec::new();

@@ -6,14 +6,43 @@ use mcpd_proto::{ErrorCode, RawFrame};
 use std::time::Instant;
 
 /// Different routes and codes of one batch that are summed before they are flushed.
-const RUNS: usize = 8;
+const RUNS: usize = 4;
+
+/// Frames by kind, as they are summed up before the shared counters are touched.
+#[derive(Debug, Default)]
+pub(crate) struct FrameCounts {
+    counts: [u32; KINDS],
+    /// Bit n is set when `counts[n]` is not zero: mostly one is.
+    touched: u16,
+}
+
+impl FrameCounts {
+    /// Counts a frame of the kind at this place.
+    #[inline]
+    pub(crate) fn add(&mut self, at: usize) {
+        if let Some(count) = self.counts.get_mut(at) {
+            *count += 1;
+            self.touched |= 1 << at;
+        }
+    }
+
+    /// Hands out every count that is not zero, and leaves zeros.
+    #[inline]
+    pub(super) fn drain(&mut self, mut to: impl FnMut(usize, u32)) {
+        while self.touched != 0 {
+            let at = self.touched.trailing_zeros() as usize;
+            to(at, std::mem::take(&mut self.counts[at]));
+            self.touched &= self.touched - 1;
+        }
+    }
+}
 
 /// What one read brought, summed up so that the shared counters are touched once.
 #[derive(Debug)]
 pub(crate) struct Batch<'t> {
     began: Instant,
     bytes: usize,
-    frames: [u32; KINDS],
+    frames: FrameCounts,
     runs: [(Option<&'t RouteStats>, Option<ErrorCode>, u32); RUNS],
     used: usize,
 }
@@ -25,7 +54,7 @@ impl<'t> Batch<'t> {
         Batch {
             began: now,
             bytes,
-            frames: [0; KINDS],
+            frames: FrameCounts::default(),
             runs: [(None, None, 0); RUNS],
             used: 0,
         }
@@ -39,7 +68,7 @@ impl<'t> Batch<'t> {
 
     #[inline]
     pub(crate) fn frame(&mut self, raw: &RawFrame<'_>) {
-        self.frames[kind_at(raw.header.kind)] += 1;
+        self.frames.add(kind_at(raw.header.kind));
     }
 
     /// A request of this batch was answered; without a route it counts as `_none`.

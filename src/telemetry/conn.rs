@@ -1,5 +1,6 @@
 //! What connections count.
 
+use super::batch::FrameCounts;
 use super::histogram::Histogram;
 use super::routes::RouteCatalog;
 use mcpd_proto::{ErrorCode, FrameError, GoAwayReason, Kind};
@@ -35,13 +36,11 @@ impl Frames {
 
     /// Adds what was summed up, and leaves zeros.
     #[inline]
-    fn add(&self, bytes: usize, kinds: &mut [u32; KINDS]) {
+    fn add(&self, bytes: usize, frames: &mut FrameCounts) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        for (total, count) in self.kinds.iter().zip(kinds) {
-            if *count > 0 {
-                total.fetch_add(u64::from(std::mem::take(count)), Ordering::Relaxed);
-            }
-        }
+        frames.drain(|at, count| {
+            self.kinds[at].fetch_add(u64::from(count), Ordering::Relaxed);
+        });
     }
 
     fn publish(&self) {
@@ -273,13 +272,13 @@ impl ConnMetrics {
 
     /// One read's bytes and frames, by kind.
     #[inline]
-    pub(super) fn received(&self, bytes: usize, frames: &mut [u32; KINDS]) {
+    pub(super) fn received(&self, bytes: usize, frames: &mut FrameCounts) {
         self.frames_in.add(bytes, frames);
     }
 
     /// One write's bytes, and the frames that were queued since the last one, by kind.
     #[inline]
-    pub(crate) fn sent(&self, bytes: usize, frames: &mut [u32; KINDS]) {
+    pub(crate) fn sent(&self, bytes: usize, frames: &mut FrameCounts) {
         self.frames_out.add(bytes, frames);
     }
 

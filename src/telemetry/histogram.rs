@@ -57,6 +57,12 @@ impl Histogram {
             .fetch_add(ns.saturating_mul(n), Ordering::Relaxed);
     }
 
+    /// Events so far.
+    pub(super) fn count(&self) -> u64 {
+        let buckets = self.buckets.iter();
+        buckets.map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+    }
+
     /// Appends the series in Prometheus' text format; `labels` are without braces, maybe empty.
     pub(super) fn render(&self, name: &str, labels: &str, out: &mut String) {
         let comma = if labels.is_empty() { "" } else { "," };

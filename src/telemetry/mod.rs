@@ -8,9 +8,9 @@ mod process;
 mod random;
 mod routes;
 
-pub(crate) use batch::Batch;
+pub(crate) use batch::{Batch, FrameCounts};
 pub use conn::ConnMetrics;
-pub(crate) use conn::{CloseReason, InFlight, KINDS, Rejected};
+pub(crate) use conn::{CloseReason, InFlight, Rejected};
 pub use log::{LogControl, LogError, LogStyle, init as init_logs};
 pub use process::{Exporter, ProcessMetrics};
 pub(crate) use random::{next_span_id, random_unit};

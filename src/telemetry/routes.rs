@@ -11,8 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Slot 0 counts successes, slot 1 codes without a name, the others the codes in their order.
-const SLOTS: usize = ErrorCode::ALL.len() + 2;
+/// Slot 0 counts codes without a name, the others the codes in their order. Successes are counted by
+/// their histogram.
+const SLOTS: usize = ErrorCode::ALL.len() + 1;
+
+fn slot(code: ErrorCode) -> usize {
+    code.index().map_or(0, |at| at + 1)
+}
 
 /// The counts of one route.
 #[derive(Debug)]
@@ -38,20 +43,21 @@ impl RouteStats {
     /// byte in to the answer enqueued.
     #[inline]
     pub fn record(&self, code: Option<ErrorCode>, time: Duration, n: u64) {
-        let slot = code.map_or(0, |code| code.index().map_or(1, |at| at + 2));
-        self.codes[slot].fetch_add(n, Ordering::Relaxed);
-        let histogram = if code.is_none() {
-            &self.ok
-        } else {
-            &self.error
-        };
-        histogram.record(time, n);
+        match code {
+            None => self.ok.record(time, n),
+            Some(code) => {
+                self.codes[slot(code)].fetch_add(n, Ordering::Relaxed);
+                self.error.record(time, n);
+            }
+        }
     }
 
     /// Answers with this code so far.
     pub fn count(&self, code: Option<ErrorCode>) -> u64 {
-        let slot = code.map_or(0, |code| code.index().map_or(1, |at| at + 2));
-        self.codes[slot].load(Ordering::Relaxed)
+        match code {
+            None => self.ok.count(),
+            Some(code) => self.codes[slot(code)].load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -175,7 +181,7 @@ fn render_codes(name: &str, route: &str, stats: &RouteStats, out: &mut String) {
         );
     };
     line("OK", "none", stats.count(None));
-    let unnamed = stats.codes[1].load(Ordering::Relaxed);
+    let unnamed = stats.codes[0].load(Ordering::Relaxed);
     if unnamed > 0 {
         line("OTHER", "server", unnamed);
     }
