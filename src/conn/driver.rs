@@ -133,8 +133,9 @@ impl<D: Dispatch> Driver<D> {
                 Poll::Ready(Err(error)) => Err(error),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
                     self.input_closed = true;
+                    self.now = Instant::now();
                     // A client that has said everything is silent with a right to it.
-                    self.core.session.pause_reading(Instant::now());
+                    self.core.session.pause_reading(self.now);
                     Ok(true)
                 }
                 Poll::Ready(Ok(())) => {
@@ -371,7 +372,9 @@ impl<D: Dispatch> Driver<D> {
         let Some(deadline) = self.deadline() else {
             return Poll::Pending;
         };
-        let busy = busy.then_some(self.now);
+        // Only while it serves is every turn that had something to do one that looked at the clock.
+        let looked = busy && matches!(self.phase, Phase::Serving);
+        let busy = looked.then_some(self.now);
         ready!(self.alarm.poll(cx, deadline, busy, &self.core.shared));
         let last_turn = std::mem::replace(&mut self.now, Instant::now());
         if self.now.saturating_duration_since(deadline) >= OVERSLEPT {

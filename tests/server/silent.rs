@@ -76,6 +76,20 @@ fn a_frame_that_trickles_in_is_cut_off() {
     assert_eq!(error, (0, ErrorCode::PROTOCOL_ERROR));
 }
 
+/// After its error a peer is read for the linger time, and not a moment longer because it goes on.
+#[test]
+fn a_peer_that_never_stops_writing_is_closed_all_the_same() {
+    let server = Start::new().set("LIMITS__CLOSE_LINGER", "100ms").spawn();
+    let mut peer = server.peer();
+    peer.send(b"not MCP");
+    let mut stream = peer.stream.try_clone().unwrap();
+    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+    while stream.write_all(&[b'x'; 1000]).is_ok() {
+        assert!(std::time::Instant::now() < deadline, "still open");
+    }
+    server.await_metric("mcpd_connections", |open| open == 0.0);
+}
+
 #[test]
 fn a_demanded_hello_must_be_whole_in_time() {
     let start = Start::new()
