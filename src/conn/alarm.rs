@@ -13,6 +13,8 @@ use tokio::time::Sleep;
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
     set: Option<(Pin<Box<Sleep>>, Instant)>,
+    /// Whether the timer knows the task: it was polled since it was last set.
+    armed: bool,
 }
 
 impl Alarm {
@@ -31,14 +33,17 @@ impl Alarm {
                 *at = deadline;
             }
             // The time has not come: if it goes off from now on, it wakes the task again.
-            Some((_, at)) if busy.is_some_and(|now| now < *at) => return Poll::Pending,
+            Some((_, at)) if self.armed && busy.is_some_and(|now| now < *at) => {
+                return Poll::Pending;
+            }
             Some(_) => {}
             None => self.set = Some((shared.sleep_until(deadline), deadline)),
         }
-        match &mut self.set {
-            Some((sleep, _)) => sleep.as_mut().poll(cx),
-            None => Poll::Pending,
-        }
+        let Some((sleep, _)) = &mut self.set else {
+            return Poll::Pending;
+        };
+        self.armed = true;
+        sleep.as_mut().poll(cx)
     }
 
     /// Sets an alarm that has gone off to its next time.
@@ -46,6 +51,7 @@ impl Alarm {
         if let Some((sleep, at)) = &mut self.set {
             sleep.as_mut().reset(next.into());
             *at = next;
+            self.armed = false;
         }
     }
 }
