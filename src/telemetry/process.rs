@@ -1,7 +1,8 @@
 //! The metrics of the process as a whole, and the page that shows all of them.
 
+use super::catalog;
 use super::conn::ConnMetrics;
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,8 +22,8 @@ impl Exporter {
     /// There is another recorder already.
     pub fn install() -> Result<Exporter, BuildError> {
         let text = PrometheusBuilder::new().install_recorder()?;
+        catalog::describe();
         let process = Collector::default();
-        process.describe();
         Ok(Exporter {
             text,
             process,
@@ -70,21 +71,7 @@ pub struct ProcessMetrics {
 impl ProcessMetrics {
     /// Registers the series; `phases` are all names the lifecycle has.
     pub fn new(phases: impl IntoIterator<Item = &'static str>) -> ProcessMetrics {
-        describe_gauge!("mcpd_lifecycle_state", "1 for the phase the process is in.");
-        describe_counter!(
-            "mcpd_lifecycle_transitions_total",
-            "Steps of the lifecycle, by the phase they led to."
-        );
-        describe_gauge!("mcpd_build_info", "The version that runs; always 1.");
-        describe_gauge!("mcpd_routes_revision", "Revision of the live route table.");
-        describe_gauge!(
-            "mcpd_routes_last_confirmed_timestamp_seconds",
-            "When the store last confirmed the live route table."
-        );
-        describe_counter!(
-            "mcpd_routes_reloads_total",
-            "Route documents taken or refused."
-        );
+        catalog::describe();
         gauge!("mcpd_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         for result in ["ok", "refused"] {
             counter!("mcpd_routes_reloads_total", "result" => result).absolute(0);
