@@ -4,11 +4,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin_failures;
 mod check;
 mod failures;
+mod http;
 mod ping;
 mod run;
 mod scripted;
 mod send;
 mod serve;
+mod token;
+mod trace;
 mod usage;

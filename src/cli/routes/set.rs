@@ -50,7 +50,7 @@ pub(super) struct Set {
     #[arg(long, value_name = "RATE[/BURST]", value_parser = rate_limit)]
     rate_limit: Option<Value>,
     /// Whether requests of a connection run one after the other (default: stays as it is; false)
-    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     ordered: Option<bool>,
     /// Quality of service, 0 to 2 (default: stays as it is; 0)
     #[arg(long, value_name = "0-2")]
