@@ -1,11 +1,16 @@
 //! HTTP on the sidecar port, so that no client keeps another one from its answer.
 
+use super::PeerAddr;
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
@@ -28,9 +33,9 @@ pub(super) async fn run(listener: TcpListener, router: Router) -> io::Result<()>
     let mut failing = false;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, addr)) => {
                 failing = false;
-                let task = tokio::spawn(connection(stream, router.clone()));
+                let task = tokio::spawn(connection(stream, addr, router.clone()));
                 make_room(&mut open);
                 open.push_back(task.abort_handle());
             }
@@ -58,12 +63,19 @@ fn make_room(open: &mut VecDeque<AbortHandle>) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router) {
+async fn connection(stream: TcpStream, addr: SocketAddr, router: Router) {
+    // A socket for both families shows IPv4 clients as IPv6 ones, whose loopback is none.
+    let peer = PeerAddr(SocketAddr::new(addr.ip().to_canonical(), addr.port()));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     // A client that breaks HTTP, or the connection, is its own fault and no news.
     let _ = tokio::time::timeout(MAX_AGE, served).await;
 }

@@ -1,6 +1,8 @@
 //! The composition root: the only part that knows every other one.
 
+mod access;
 mod check;
+mod control;
 mod descriptors;
 mod drain;
 mod reload;
@@ -10,12 +12,13 @@ mod threads;
 
 pub use check::{Check, check};
 
-use crate::admin::{self, Status};
+use crate::admin::{self, Api, Status};
 use crate::config::Config;
 use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
 use crate::lifecycle::{Backoff, DrainCause, Event, Lifecycle, Phase};
 use crate::telemetry::{ConnMetrics, Exporter, LogControl, ProcessMetrics, RouteCatalog};
+use control::{DrainWish, MAX_WISHES, Shared};
 use routes::Routes;
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// The least pause between two attempts to start: full jitter may give none at all, and a fault that
@@ -59,18 +62,23 @@ pub fn serve(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Re
 struct Server {
     config: Config,
     reload: Reload,
-    logs: Option<LogControl>,
     lifecycle: Lifecycle,
     metrics: ProcessMetrics,
     conn_metrics: Arc<ConnMetrics>,
     registry: Arc<Registry>,
-    routes: Routes,
+    routes: Arc<Routes>,
+    shared: Arc<Shared>,
+    api: Arc<Api>,
+    wishes: mpsc::Receiver<DrainWish>,
+    /// The wish that the drain began with.
+    wish: Option<DrainWish>,
     settings: watch::Sender<Settings>,
     status: Status,
     workers: Vec<tokio::runtime::Handle>,
     signals: Signals,
     accepting: Option<JoinHandle<()>>,
     sidecar_bound: bool,
+    admin_bound: bool,
 }
 
 /// The signals that mean something.
@@ -83,6 +91,7 @@ struct Signals {
 /// What may happen while the server runs.
 enum Wake {
     Drain(DrainCause),
+    Wish(DrainWish),
     Reload,
     Routes,
 }
@@ -99,7 +108,7 @@ impl Server {
         let pulses = threads::pulses(threads);
         let workers = threads::start_workers(&pulses, threads)?;
         let (lifecycle, registry) = (Lifecycle::new(), Arc::new(Registry::default()));
-        let routes = Routes::new(&config, catalog, metrics.clone());
+        let routes = Arc::new(Routes::new(&config, catalog, metrics.clone()));
         let settings = watch::Sender::new(settings::connections(&config));
         let status = Status {
             server_id: config.server_id.as_str().into(),
@@ -111,6 +120,12 @@ impl Server {
             refusing: Arc::new(AtomicBool::new(false)),
             exporter,
         };
+        let (wish, wishes) = mpsc::channel(MAX_WISHES);
+        let metrics_of_conns = Arc::clone(&conn_metrics);
+        let shared = Shared::new(Arc::clone(&routes), &config, metrics_of_conns, logs, wish);
+        let shared = Arc::new(shared);
+        let api = admin_api(&config, &shared, &status)?;
+        tokio::spawn(access::watch(Arc::clone(&api), Arc::clone(&shared)));
         let signals = Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -119,18 +134,22 @@ impl Server {
         Ok(Server {
             config,
             reload,
-            logs,
             lifecycle,
             metrics,
             conn_metrics,
             registry,
             routes,
+            shared,
+            api,
+            wishes,
+            wish: None,
             settings,
             status,
             workers,
             signals,
             accepting: None,
             sidecar_bound: false,
+            admin_bound: false,
         })
     }
 
@@ -171,6 +190,7 @@ impl Server {
             tracing::error!(%what, ?wait, "cannot serve, trying again");
             match self.wait_to_retry(wait).await {
                 Wake::Drain(cause) => return Some(cause),
+                Wake::Wish(wish) => return Some(self.wished(wish)),
                 Wake::Reload => reload::run(self),
                 Wake::Routes => {}
             }
@@ -191,7 +211,14 @@ impl Server {
             _ = hangup.recv() => Wake::Reload,
             _ = terminate.recv() => Wake::Drain(DrainCause::Terminate),
             _ = interrupt.recv() => Wake::Drain(DrainCause::Interrupt),
+            Some(wish) = self.wishes.recv() => Wake::Wish(wish),
         }
+    }
+
+    /// Keeps the wish until it shows.
+    fn wished(&mut self, wish: DrainWish) -> DrainCause {
+        self.wish = Some(wish);
+        DrainCause::Admin
     }
 
     async fn try_start(&mut self) -> Result<(), String> {
@@ -200,9 +227,21 @@ impl Server {
             let error = |error: io::Error| format!("cannot listen on {addr} (sidecar): {error}");
             let listener = admin::bind(addr).map_err(error)?;
             let bound = listener.local_addr().map_err(error)?;
-            threads::start_sidecar(listener, self.status.clone()).map_err(error)?;
+            let api = self.config.admin.listen.is_none();
+            let api = api.then(|| Arc::clone(&self.api));
+            let router = admin::router(self.status.clone(), api);
+            threads::start_http("sidecar", listener, router).map_err(error)?;
             self.sidecar_bound = true;
             say("sidecar", bound);
+        }
+        if let Some(addr) = self.config.admin.listen.filter(|_| !self.admin_bound) {
+            let error = |error: io::Error| format!("cannot listen on {addr} (admin): {error}");
+            let listener = admin::bind(addr).map_err(error)?;
+            let bound = listener.local_addr().map_err(error)?;
+            let router = admin::admin_router(Arc::clone(&self.api));
+            threads::start_http("admin", listener, router).map_err(error)?;
+            self.admin_bound = true;
+            say("admin", bound);
         }
         self.routes.load_first().await?;
         let listener = self.bind_data()?;
@@ -233,15 +272,34 @@ impl Server {
                 _ = terminate.recv() => Wake::Drain(DrainCause::Terminate),
                 _ = interrupt.recv() => Wake::Drain(DrainCause::Interrupt),
                 _ = hangup.recv() => Wake::Reload,
+                Some(wish) = self.wishes.recv() => Wake::Wish(wish),
                 () = self.routes.changed() => Wake::Routes,
             };
             match wake {
                 Wake::Drain(cause) => return cause,
+                Wake::Wish(wish) => return self.wished(wish),
                 Wake::Reload => reload::run(self),
                 Wake::Routes => {}
             }
         }
     }
+}
+
+/// The admin API by these settings.
+fn admin_api(config: &Config, shared: &Arc<Shared>, status: &Status) -> io::Result<Arc<Api>> {
+    let rules = access::rules(config);
+    let rules = rules.map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem))?;
+    let control = Arc::clone(shared) as Arc<dyn admin::Control>;
+    // Until tracing brings its own.
+    let sampling = Arc::new(admin::Fixed::default());
+    let max_document = config.routes.max_bytes;
+    Ok(Arc::new(Api::new(
+        control,
+        sampling,
+        status.clone(),
+        rules,
+        max_document,
+    )))
 }
 
 /// Tells on standard output where a port is, for people and for scripts that asked for port 0. Logs

@@ -27,10 +27,13 @@ pub use effective::{ReloadDiff, Setting};
 pub use keys::{KEYS, KeyDoc, Kind};
 pub use problem::{ConfigErrors, Problem, ProblemKind};
 pub use validated::{
-    Config, DataConfig, DrainConfig, GoawayConfig, HandlerConfig, HeartbeatConfig, Latency,
-    LimitsConfig, LogConfig, LogFormat, ProxyProtocol, Readiness, RoutesConfig, SidecarConfig,
-    StaticBody,
+    AdminConfig, Config, DataConfig, DrainConfig, GoawayConfig, HandlerConfig, HeartbeatConfig,
+    Latency, LimitsConfig, LogConfig, LogFormat, LoopbackAccess, ProxyProtocol, Readiness,
+    RoutesConfig, SidecarConfig, StaticBody,
 };
+
+/// Set in every container that Kubernetes runs.
+const KUBERNETES: &str = "KUBERNETES_SERVICE_HOST";
 
 /// Where [`load`] looks. The default is nowhere: built-in values only.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +41,8 @@ pub struct LoadOptions {
     /// A YAML (`.yaml`, `.yml`) or TOML (`.toml`) file of at most 1 MiB.
     pub file: Option<PathBuf>,
     /// Environment variables. Those that begin with `MCPD__` are keys, with
-    /// `__` between the levels; `HOSTNAME` is the default of `server_id`.
+    /// `__` between the levels; `HOSTNAME` is the default of `server_id`, and
+    /// `KUBERNETES_SERVICE_HOST` tells that this process runs in a pod.
     pub env: BTreeMap<String, String>,
     /// Values from the command line; a later one wins.
     pub flags: Vec<Flag>,
@@ -56,7 +60,9 @@ impl LoadOptions {
                     value.to_string_lossy().into_owned(),
                 )
             })
-            .filter(|(name, _)| name.starts_with("MCPD__") || name == "HOSTNAME")
+            .filter(|(name, _)| {
+                name.starts_with("MCPD__") || name == "HOSTNAME" || name == KUBERNETES
+            })
             .collect();
         Self { file, env, flags }
     }
@@ -120,7 +126,8 @@ pub fn load(options: LoadOptions) -> Result<Config, ConfigErrors> {
     for Flag { key, value, name } in &options.flags {
         stack.push(layers::flag(key, value, name, &mut problems));
     }
-    let config = resolve(stack, &mut problems);
+    let kubernetes = options.env.contains_key(KUBERNETES);
+    let config = resolve(stack, kubernetes, &mut problems);
     if problems.is_empty() {
         Ok(config)
     } else {
@@ -128,7 +135,7 @@ pub fn load(options: LoadOptions) -> Result<Config, ConfigErrors> {
     }
 }
 
-fn resolve(stack: Vec<layers::Layer>, problems: &mut Vec<Problem>) -> Config {
+fn resolve(stack: Vec<layers::Layer>, kubernetes: bool, problems: &mut Vec<Problem>) -> Config {
     let merged = layers::merge(stack).unwrap_or_else(|error| {
         problems.push(Problem {
             key: String::new(),
@@ -139,7 +146,7 @@ fn resolve(stack: Vec<layers::Layer>, problems: &mut Vec<Problem>) -> Config {
         });
         BTreeMap::new()
     });
-    let mut settings = build::Settings::new(merged);
+    let mut settings = build::Settings::new(merged, kubernetes);
     let config = build::build(&mut settings);
     problems.append(&mut settings.problems);
     config
@@ -148,6 +155,6 @@ fn resolve(stack: Vec<layers::Layer>, problems: &mut Vec<Problem>) -> Config {
 impl Default for Config {
     fn default() -> Self {
         // The built-in values have no problems; a test holds them to it.
-        resolve(vec![layers::defaults(None)], &mut Vec::new())
+        resolve(vec![layers::defaults(None)], false, &mut Vec::new())
     }
 }
