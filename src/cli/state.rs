@@ -46,11 +46,22 @@ fn get(api: &Api) -> Result<super::admin::Answer, Failed> {
     api.get(&["state"])
 }
 
+/// A line whenever something has changed. Once the server has been there it may be away for a while:
+/// restarts are what one watches.
 fn watch(args: &State, api: &Api) -> Result<Exit, Failed> {
     let (output, mut last) = (Output::new(), String::new());
     loop {
-        let state: Value = get(api)?.json()?;
-        let line = line(&state);
+        let asked = get(api).and_then(|answer| answer.json::<Value>());
+        let state = match asked {
+            Ok(state) => state,
+            Err(failed) if failed.exit == Exit::Interrupted => return Ok(Exit::Ok),
+            Err(failed) if !last.is_empty() && failed.exit == Exit::Unreachable => Value::Null,
+            Err(failed) => return Err(failed),
+        };
+        let line = match &state {
+            Value::Null => "unreachable".to_owned(),
+            state => line(state),
+        };
         if line != last {
             let written = match args.json {
                 true => output.json(&state),
@@ -105,7 +116,7 @@ fn lines(state: &Value) -> Vec<String> {
         (
             "server",
             format!(
-                "{}, mcpd {}",
+                "{} (version {})",
                 cell(&state["server_id"]),
                 cell(&state["version"])
             ),

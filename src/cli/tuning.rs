@@ -2,6 +2,7 @@
 
 use super::admin::{Admin, Answer, Api, Call, Failed};
 use super::exit::Exit;
+use super::render;
 use super::table::{cell, show};
 use clap::Args;
 use reqwest::Method;
@@ -124,17 +125,19 @@ impl Sampling {
     }
 }
 
+/// The ratios first, by what they are of.
 fn lines(rates: &Value) -> Vec<String> {
-    let mut lines = Vec::new();
+    let line = |key: &str, value: &Value| format!("{key}: {}", cell(value));
+    let mut lines = vec![
+        line("ratio", &rates["ratio"]),
+        line("control_ratio", &rates["control_ratio"]),
+    ];
+    for (name, share) in rates["routes"].as_object().into_iter().flatten() {
+        lines.push(line(&format!("route {}", render::one_line(name)), share));
+    }
     for (key, value) in rates.as_object().into_iter().flatten() {
-        match value.as_object() {
-            None => lines.push(format!("{key}: {}", cell(value))),
-            Some(routes) => {
-                let of_route = |(name, share): (&String, &Value)| {
-                    format!("route {}: {}", cell(&name.as_str().into()), cell(share))
-                };
-                lines.extend(routes.iter().map(of_route));
-            }
+        if !matches!(key.as_str(), "ratio" | "control_ratio" | "routes") {
+            lines.push(line(&render::one_line(key), value));
         }
     }
     lines

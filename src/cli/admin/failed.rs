@@ -13,6 +13,10 @@ use std::time::Duration;
 /// Problems of a document that are shown one a line.
 const MOST_SHOWN: usize = 100;
 
+/// Where nobody answers.
+const NOBODY_THERE: &str = "check that the server runs and the address is that of its sidecar port: \
+    --admin or MCPD_ADMIN";
+
 /// A failure; what `--json` prints of it. Keys are only ever added: scripts read this.
 #[derive(Debug, Serialize)]
 pub(crate) struct Failed {
@@ -97,7 +101,10 @@ impl Failed {
         let cause = innermost(error);
         if error.is_connect() {
             let text = format!("cannot connect to {address}: {cause}");
-            let hint = "check that the server runs and the address is that of its sidecar port: --admin or MCPD_ADMIN";
+            let hint = match cause.contains("certificate") {
+                true => "to trust the authority behind it, name its file in SSL_CERT_FILE",
+                false => NOBODY_THERE,
+            };
             return Failed::new(Exit::Unreachable, "no_connection", text, hint);
         }
         if error.is_timeout() {

@@ -9,7 +9,7 @@ pub(super) use failed::Failed;
 use super::output::complain;
 use super::peer::{self, env};
 use clap::Args;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, IF_MATCH};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use reqwest::{Client, Method, Request, Url, redirect};
 use std::fs::File;
 use std::future::Future;
@@ -53,6 +53,8 @@ pub(super) struct Call<'a> {
     /// The body with its media type.
     pub(super) body: Option<(Vec<u8>, &'static str)>,
     pub(super) if_match: Option<&'a str>,
+    /// Whether what is written must not be there yet.
+    pub(super) only_if_absent: bool,
     pub(super) accept: Option<&'static str>,
     /// Largest answer that is read (default: [`MAX_ANSWER`]).
     pub(super) most: Option<usize>,
@@ -248,6 +250,9 @@ impl Api {
             .and_then(|tag| HeaderValue::from_str(tag).ok())
         {
             headers.insert(IF_MATCH, tag);
+        }
+        if call.only_if_absent {
+            headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
         }
         if let Some((body, content_type)) = call.body {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -98,14 +98,25 @@ fn explain(
     expected: &str,
     before: Option<&Answer>,
 ) -> Failed {
-    let name = file::shown(&args.file);
-    if failed.status == Some(422) {
-        failed.exit = Exit::Routes;
-        failed.hint = format!("nothing was changed: correct {name}");
+    match failed.status {
+        Some(412) => conflict(failed, api, text, expected, before),
+        Some(422) => {
+            failed.exit = Exit::Routes;
+            failed.hint = format!("nothing was changed: correct {}", file::shown(&args.file));
+            failed
+        }
+        _ => failed,
     }
-    if failed.status != Some(412) {
-        return failed;
-    }
+}
+
+/// What was read is not what is there now; or what was named with --if-match is not.
+fn conflict(
+    mut failed: Failed,
+    api: &Api,
+    text: &[u8],
+    expected: &str,
+    before: Option<&Answer>,
+) -> Failed {
     let now = live(api).ok();
     if let Some(tag) = now.as_ref().and_then(|now| now.etag.clone()) {
         failed.etag = Some(tag);
@@ -113,19 +124,26 @@ fn explain(
     let there = failed.etag.as_deref().unwrap_or("another one");
     failed.text =
         format!("someone else has changed the routes: expected {expected}, there is {there}");
-    let parsed = |answer: Option<&Answer>| parse(&answer?.body);
-    failed.changes = match before {
-        Some(before) => {
-            failed.hint = format!("above is what they changed; look at `mcpd routes diff {name}`, then apply again");
-            parsed(Some(before)).zip(parsed(now.as_ref()))
+    let now = now.and_then(|now| parse(&now.body));
+    let (old, new) = match before {
+        Some(before) => (parse(&before.body), now),
+        None => (now, parse(text)),
+    };
+    failed.changes = old.zip(new).map(|(old, new)| Diff::between(&old, &new));
+    let differs = failed.changes.as_ref().is_some_and(|diff| !diff.is_empty());
+    let hint = match (before, differs) {
+        (Some(_), true) => "above is what they changed; look at it, then apply again",
+        (Some(_), false) => "look at what is there, then apply again",
+        (None, true) => {
+            "above is what applying this would change there; to replace that version, give it to \
+             --if-match"
         }
-        None => {
-            // The same again would be refused again.
-            failed.exit = Exit::Permanent;
-            failed.hint = "above is what applying this would change there; to replace that version give it to --if-match".to_owned();
-            parsed(now.as_ref()).zip(parse(text))
-        }
+        (None, false) => "what is there says the same as this, so there is nothing to do",
+    };
+    hint.clone_into(&mut failed.hint);
+    if before.is_none() {
+        // The same again would be refused again.
+        failed.exit = Exit::Permanent;
     }
-    .map(|(old, new)| Diff::between(&old, &new));
     failed
 }

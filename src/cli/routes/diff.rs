@@ -177,6 +177,8 @@ fn fields(before: &Value, after: &Value) -> Vec<Field> {
         return Vec::new();
     };
     let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let mut keys: Vec<&String> = keys.into_iter().collect();
+    keys.sort_by_key(|key| place(key));
     let value = |of: &serde_json::Map<String, Value>, key| of.get(key).cloned().unwrap_or_default();
     let fields = keys.into_iter().map(|key| Field {
         key: key.clone(),
@@ -186,15 +188,25 @@ fn fields(before: &Value, after: &Value) -> Vec<Field> {
     fields.filter(|field| field.before != field.after).collect()
 }
 
+/// Where a key stands among others: as in the documentation, unknown ones last.
+fn place(key: &str) -> usize {
+    const ORDER: [&str; 6] = ["topic", "handler", "timeout", "min", "max", "per_second"];
+    ORDER
+        .iter()
+        .position(|known| *known == key)
+        .unwrap_or(ORDER.len())
+}
+
 /// As one would write it, `none` for what is not there.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "none".to_owned(),
         Value::Object(keys) => {
-            let entries = keys
-                .iter()
-                .map(|(key, value)| format!("{key}: {}", text(value)));
+            let mut entries: Vec<_> = keys.iter().collect();
+            entries.sort_by_key(|(key, _)| place(key));
+            let entries = entries.iter();
+            let entries = entries.map(|(key, value)| format!("{key}: {}", text(value)));
             format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
         }
         value => value.to_string(),
@@ -252,10 +264,10 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "+ d  colour: red, handler: x, timeout: 5s, topic: d",
-                "~ b  handler: x → y, priority: {max: 7, min: 0} → {max: 7, min: 2}, \
-                 rate_limit: none → {burst: 5, per_second: 5}",
-                "- a  handler: x, topic: a",
+                "+ d  topic: d, handler: x, timeout: 5s, colour: red",
+                "~ b  handler: x → y, priority: {min: 0, max: 7} → {min: 2, max: 7}, \
+                 rate_limit: none → {per_second: 5, burst: 5}",
+                "- a  topic: a, handler: x",
             ]
         );
     }

@@ -138,9 +138,16 @@ pub(super) fn set(args: &Set) -> Result<Exit, Failed> {
         body: Some((route.clone(), "application/yaml")),
         // Keys that stay as they are should be those that were read.
         if_match: before.as_ref().and_then(|before| before.etag.as_deref()),
+        only_if_absent: before.is_none(),
         ..Call::default()
     });
-    let answer = answer.map_err(|failed| explain(failed, &args.name))?;
+    let answer = answer.map_err(|mut failed| {
+        if args.file.is_none() {
+            // Arguments have no lines.
+            failed.errors.iter_mut().for_each(|error| error.line = None);
+        }
+        explain(failed, &args.name)
+    })?;
     let diff = difference(before.as_ref(), &args.name, &route);
     written::show(&answer, diff.as_ref(), args.json)
 }

@@ -71,19 +71,22 @@ impl Written {
                 output.line(&render::one_line(&line))?;
             }
         }
-        let what = match (self.changed, self.dry_run) {
-            (false, _) => "nothing to change",
-            (true, true) => "would be changed (dry run)",
-            (true, false) => "changed",
-        };
         let tag = self.etag.as_deref().unwrap_or_default();
-        output.line(&render::one_line(&format!(
-            "{what}: {} added, {} changed, {} removed; revision {}, {} routes, etag {tag}",
+        let now = format!(
+            "revision {}, {} routes, etag {tag}",
+            self.revision, self.routes
+        );
+        let counts = format!(
+            "{} added, {} changed, {} removed",
             changes.added.len(),
             changes.changed.len(),
-            changes.removed.len(),
-            self.revision,
-            self.routes,
-        )))
+            changes.removed.len()
+        );
+        let line = match (self.changed, self.dry_run) {
+            (false, _) => format!("nothing to change: {now}"),
+            (true, true) => format!("dry run: {counts}; it would be {now}"),
+            (true, false) => format!("applied: {counts}; now {now}"),
+        };
+        output.line(&render::one_line(&line))
     }
 }
