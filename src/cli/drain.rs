@@ -1,6 +1,6 @@
 //! `mcpd drain`: an orderly stop.
 
-use super::admin::{Admin, Answer, Api, Call, Failed};
+use super::admin::{Admin, Api, Call, Failed};
 use super::exit::Exit;
 use super::output::{Output, complain, settle};
 use super::state;
@@ -11,7 +11,12 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;
 
 /// Time from one look at the progress to the next.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Looks at a server that hung up.
+const LOOKS: usize = 20;
+/// The kind of failure where nobody listens.
+const NOBODY: &str = "no_connection";
 
 const EXAMPLES: &str = "Examples:
   mcpd drain
@@ -59,35 +64,54 @@ fn drain(args: &Drain) -> Result<Exit, Failed> {
             ));
         }
     }
+    let before = ask(args, &api)?;
+    if args.wait {
+        wait(&api, &before)?;
+    }
+    let output = Output::new();
+    let written = match (args.json, args.wait || before.is_null()) {
+        (true, _) => output.json(&before),
+        (false, true) => output.line("drained: the server has ended"),
+        (false, false) => output.line(&state::line(&before)),
+    };
+    Ok(settle(written, Exit::Ok))
+}
+
+/// The state with the drain in it; null if the server has ended over it.
+fn ask(args: &Drain, api: &Api) -> Result<Value, Failed> {
     let body = if args.hasten {
         r#"{"hasten":true}"#
     } else {
         "{}"
     };
-    let answer = api.ask(Call {
+    let asked = api.ask(Call {
         method: Method::POST,
         path: &["drain"],
         body: Some((body.into(), "application/json")),
         ..Call::default()
-    })?;
-    let before: Value = answer.json()?;
-    if args.wait {
-        wait(&api, &before)?;
+    });
+    match asked {
+        Ok(answer) => answer.json(),
+        // Where nothing is left to wait for, the server may be gone before its answer is out.
+        Err(lost) if lost.exit == Exit::Unreachable && lost.kind != NOBODY => {
+            settled(api).unwrap_or(Err(lost))
+        }
+        Err(failed) => Err(failed),
     }
-    Ok(tell(args, &answer, &before))
 }
 
-fn tell(args: &Drain, answer: &Answer, state: &Value) -> Exit {
-    let output = Output::new();
-    let written = match (args.json, args.wait) {
-        (true, _) => match answer.json::<Value>() {
-            Ok(value) => output.json(&value),
-            Err(failed) => return failed.tell(true),
-        },
-        (false, true) => output.line("drained: the server has ended"),
-        (false, false) => output.line(&state::line(state)),
-    };
-    settle(written, Exit::Ok)
+/// What became of a server that hung up: there, gone (null), or `None` if it cannot be told.
+fn settled(api: &Api) -> Option<Result<Value, Failed>> {
+    for _ in 0..LOOKS {
+        match api.get(&["state"]) {
+            Ok(answer) => return Some(answer.json()),
+            Err(failed) if failed.kind == NOBODY => return Some(Ok(Value::Null)),
+            // It is about to go.
+            Err(failed) if failed.exit == Exit::Unreachable && api.pause(LOOK_EVERY) => {}
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 fn agreed(state: &Value, address: &str) -> bool {
@@ -104,6 +128,9 @@ fn agreed(state: &Value, address: &str) -> bool {
 
 /// Until the server is gone, or another one has taken its place.
 fn wait(api: &Api, before: &Value) -> Result<(), Failed> {
+    if before.is_null() {
+        return Ok(());
+    }
     let mut last = String::new();
     let mut up = before["uptime_seconds"].as_f64().unwrap_or(0.0);
     loop {

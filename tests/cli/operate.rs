@@ -1,8 +1,8 @@
 //! `mcpd state`, `drain`, `connections` and the other looks into a running server.
 
-use crate::run::{Ran, await_end, finish, mcpd, run, signal};
+use crate::run::{Ran, await_end, mcpd, run, signal};
 use crate::support::{Server, Start};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 
 fn at(server: &Server, args: &[&str]) -> Ran {
     run(with(server, args))
@@ -21,7 +21,7 @@ fn state_says_what_the_server_does() {
     for part in [
         "test-1 (version ",
         "running, ready, since ",
-        "2 routes, revision 0",
+        "2 routes, revision 1",
     ] {
         assert!(ran.text().contains(part), "{part} in {ran:?}");
     }
@@ -37,7 +37,7 @@ fn watching_ends_with_ctrl_c_and_sees_a_drain() {
     let mut child = mcpd(watch).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
-    assert_eq!(first, "running, ready, 0 connections, routes revision 0");
+    assert_eq!(first, "running, ready, 0 connections, routes revision 1");
     let asked = at(&server, &["drain", "--yes"]).expect(0);
     assert!(
         asked.text().starts_with("shutting_down, not ready, "),
@@ -55,15 +55,28 @@ fn watching_ends_with_ctrl_c_and_sees_a_drain() {
 
 #[test]
 fn a_drain_is_waited_for_to_its_end() {
-    let mut server = Start::new().set("DRAIN__FINISH", "1h").spawn();
+    let mut server = Start::new().set("DRAIN__DELAY", "1h").spawn();
     let mut peer = server.peer();
     peer.expect_alive(1);
-    let child = mcpd(with(&server, &["drain", "--wait"])).spawn().unwrap();
-    server.await_log("draining");
+    let wait = with(&server, &["drain", "--wait"]);
+    let mut child = mcpd(wait).spawn().unwrap();
+    let mut progress = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = progress.next().unwrap().unwrap();
+    assert!(
+        line.contains("1 connections") && line.contains("drain: delay"),
+        "{line}"
+    );
     drop(peer);
-    let ran = finish(child).expect(0);
-    assert_eq!(ran.text(), "drained: the server has ended\n");
-    assert!(ran.stderr.contains("1 connections"), "{ran:?}");
+    at(&server, &["drain", "--hasten"]).expect(0);
+    assert_eq!(await_end(&mut child), Some(0));
+    let mut said = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert_eq!(said, "drained: the server has ended\n");
     assert_eq!(server.await_exit(), Some(0));
 }
 
