@@ -48,7 +48,11 @@ pub(super) struct Set {
     priority_max: Option<u8>,
     /// Requests a second, with /BURST if it differs; none for no limit (default: stays as it is; none)
     #[arg(long, value_name = "RATE[/BURST]", value_parser = rate_limit)]
-    rate_limit: Option<Value>,
+    rate_limit: Option<RateLimit>,
+    /// How the limit deals with bursts: token_bucket or leaky_bucket (default: stays as it is;
+    /// token_bucket)
+    #[arg(long, value_name = "ALGORITHM")]
+    rate_algorithm: Option<String>,
     /// Whether requests of a connection run one after the other (default: stays as it is; false)
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     ordered: Option<bool>,
@@ -72,13 +76,14 @@ pub(super) struct Set {
     admin: Admin,
 }
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "topic",
     "handler",
     "timeout",
     "priority_min",
     "priority_max",
     "rate_limit",
+    "rate_algorithm",
     "ordered",
     "qos",
 ];
@@ -100,13 +105,20 @@ pub(super) struct Rm {
     admin: Admin,
 }
 
-fn rate_limit(text: &str) -> Result<Value, String> {
+/// What `--rate-limit` says.
+#[derive(Clone, Copy, Debug)]
+enum RateLimit {
+    None,
+    Of { per_second: u32, burst: u32 },
+}
+
+fn rate_limit(text: &str) -> Result<RateLimit, String> {
     if text == "none" {
-        return Ok(Value::Null);
+        return Ok(RateLimit::None);
     }
     let (rate, burst) = text.split_once('/').unwrap_or((text, text));
     match (rate.parse::<u32>(), burst.parse::<u32>()) {
-        (Ok(rate), Ok(burst)) => Ok(json!({"per_second": rate, "burst": burst})),
+        (Ok(per_second), Ok(burst)) => Ok(RateLimit::Of { per_second, burst }),
         _ => Err("write a number, such as 1000 or 1000/2000, or none".to_owned()),
     }
 }
@@ -174,21 +186,18 @@ impl Set {
             ("timeout", timeout.map(Value::from)),
             ("ordered", self.ordered.map(Value::from)),
             ("qos", self.qos.map(Value::from)),
-            ("rate_limit", self.rate_limit.clone()),
         ];
         for (key, value) in given {
-            match value {
-                Some(Value::Null) => drop(keys.remove(key)),
-                Some(value) => drop(keys.insert(key.to_owned(), value)),
-                None => {}
+            if let Some(value) = value {
+                keys.insert(key.to_owned(), value);
             }
         }
         for (key, value) in [("min", self.priority_min), ("max", self.priority_max)] {
             if let Some(value) = value {
-                let bounds = keys.entry("priority").or_insert_with(|| json!({}));
-                bounds[key] = value.into();
+                put(&mut keys, "priority", key, value.into());
             }
         }
+        self.limit(&mut keys);
         for key in ["topic", "handler"] {
             if !keys.contains_key(key) {
                 let text = format!(
@@ -199,6 +208,28 @@ impl Set {
             }
         }
         Ok(Value::Object(keys))
+    }
+
+    fn limit(&self, keys: &mut Map<String, Value>) {
+        match self.rate_limit {
+            Some(RateLimit::None) => drop(keys.remove("rate_limit")),
+            Some(RateLimit::Of { per_second, burst }) => {
+                put(keys, "rate_limit", "per_second", per_second.into());
+                put(keys, "rate_limit", "burst", burst.into());
+            }
+            None => {}
+        }
+        if let Some(algorithm) = &self.rate_algorithm {
+            put(keys, "rate_limit", "algorithm", algorithm.as_str().into());
+        }
+    }
+}
+
+/// Sets `keys[outer][inner]`; what else is in there stays.
+fn put(keys: &mut Map<String, Value>, outer: &str, inner: &str, value: Value) {
+    let entry = keys.entry(outer).or_insert_with(|| json!({}));
+    if let Some(entry) = entry.as_object_mut() {
+        entry.insert(inner.to_owned(), value);
     }
 }
 
