@@ -24,6 +24,7 @@ pub use api::{
     Tokens, Version, WriteError, Written,
 };
 pub(crate) use server::MAX_CONNECTIONS;
+pub use server::{Gate, Ports};
 
 /// Connections that the kernel keeps waiting: in a burst above it a probe would wait a second for its
 /// second SYN.
@@ -154,7 +155,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// The socket broke.
-pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, router: Router, gate: Gate) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    server::run(listener, router).await
+    server::run(listener, router, gate).await
 }

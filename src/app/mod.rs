@@ -12,7 +12,7 @@ mod threads;
 
 pub use check::{Check, check};
 
-use crate::admin::{self, Api, Status};
+use crate::admin::{self, Api, Ports, Status};
 use crate::config::Config;
 use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
@@ -49,7 +49,7 @@ pub fn serve(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Re
         .enable_all()
         .build()?;
     let served = runtime.block_on(async {
-        let mut server = Server::start(config, logs, reload)?;
+        let server = Server::start(config, logs, reload)?;
         server.run().await;
         Ok(())
     });
@@ -77,6 +77,7 @@ struct Server {
     workers: Vec<tokio::runtime::Handle>,
     signals: Signals,
     accepting: Option<JoinHandle<()>>,
+    ports: Ports,
     sidecar_bound: bool,
     admin_bound: bool,
 }
@@ -148,19 +149,22 @@ impl Server {
             workers,
             signals,
             accepting: None,
+            ports: Ports::default(),
             sidecar_bound: false,
             admin_bound: false,
         })
     }
 
-    async fn run(&mut self) {
+    async fn run(mut self) {
         let cause = match self.become_ready().await {
             Some(cause) => cause,
             None => self.serve_until_drain().await,
         };
         self.transition(Event::Drain { cause });
-        drain::run(self, cause).await;
+        drain::run(&mut self, cause).await;
         self.transition(Event::Stopped);
+        // Whoever asked for the drain is still being told that it began.
+        self.ports.finish().await;
     }
 
     fn transition(&self, event: Event) {
@@ -230,7 +234,7 @@ impl Server {
             let api = self.config.admin.listen.is_none();
             let api = api.then(|| Arc::clone(&self.api));
             let router = admin::router(self.status.clone(), api);
-            threads::start_http("sidecar", listener, router).map_err(error)?;
+            threads::start_http("sidecar", listener, router, self.ports.gate()).map_err(error)?;
             self.sidecar_bound = true;
             say("sidecar", bound);
         }
@@ -239,7 +243,7 @@ impl Server {
             let listener = admin::bind(addr).map_err(error)?;
             let bound = listener.local_addr().map_err(error)?;
             let router = admin::admin_router(Arc::clone(&self.api));
-            threads::start_http("admin", listener, router).map_err(error)?;
+            threads::start_http("admin", listener, router, self.ports.gate()).map_err(error)?;
             self.admin_bound = true;
             say("admin", bound);
         }

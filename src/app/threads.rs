@@ -1,6 +1,6 @@
 //! The threads of the process: event loops for the data port, and one for the sidecar.
 
-use crate::admin::{self, Pulse};
+use crate::admin::{self, Gate, Pulse};
 use axum::Router;
 use std::io;
 use std::net::TcpListener;
@@ -70,6 +70,7 @@ pub(super) fn start_http(
     name: &'static str,
     listener: TcpListener,
     router: Router,
+    gate: Gate,
 ) -> io::Result<()> {
     let mut builder = Builder::new_current_thread();
     let runtime = builder
@@ -77,7 +78,7 @@ pub(super) fn start_http(
         .max_blocking_threads(BESIDE_HTTP)
         .build()?;
     spawn(name.to_owned(), runtime, async move {
-        if let Err(error) = admin::serve(listener, router).await {
+        if let Err(error) = admin::serve(listener, router, gate).await {
             tracing::error!(%error, port = name, "a port is lost");
         }
     })

@@ -235,7 +235,7 @@ impl Config {
 }
 
 /// What is nobody's business is told apart by a few digits of its hash, so that a change shows.
-fn masked(secret: &str) -> String {
+pub(super) fn masked(secret: &str) -> String {
     let digest = Sha256::digest(secret.as_bytes());
     let digits: String = digest.iter().take(4).map(|b| format!("{b:02x}")).collect();
     format!("*** (sha256 {digits})")

@@ -3,10 +3,11 @@
 use super::guard::Deadline;
 use super::problem::{FieldError, Problem};
 use axum::body::Bytes;
+use axum::body::HttpBody;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::time::{Duration, Instant};
 
 /// Largest body of anything but routes.
@@ -63,20 +64,32 @@ pub(super) fn media_type(headers: &HeaderMap) -> String {
     essence.trim().to_lowercase()
 }
 
-/// A small JSON body. An empty one is `{}`.
+/// A small JSON body, or the default if there is none.
+pub(super) async fn json_or_default<T>(request: Request) -> Result<T, Problem>
+where
+    T: DeserializeOwned + Default,
+{
+    let length = request.body().size_hint().exact();
+    match length {
+        Some(0) => Ok(T::default()),
+        _ => json(request).await,
+    }
+}
+
+/// A small JSON body.
 pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
     let media_type = media_type(request.headers());
     let body = read(request, MAX_SMALL).await?;
-    if !matches!(media_type.as_str(), "" | "application/json")
-        || (media_type.is_empty() && !body.is_empty())
-    {
+    if media_type != "application/json" {
         return Err(unsupported("application/json"));
     }
-    let text: &[u8] = match body.is_empty() {
-        true => b"{}",
-        false => &body,
-    };
-    let mut reader = serde_json::Deserializer::from_slice(text);
+    // A list would be taken for an object's values in their order.
+    if body.trim_ascii_start().first() != Some(&b'{')
+        && serde_json::from_slice::<IgnoredAny>(&body).is_ok()
+    {
+        return Err(Problem::invalid("the body is a JSON object", Vec::new()));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(&body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let field = if path == "." { String::new() } else { path };

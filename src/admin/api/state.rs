@@ -97,7 +97,7 @@ fn show_drain(api: &Api, drain: DrainView) -> Drain {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wish {
     #[serde(default)]
@@ -111,7 +111,7 @@ pub(super) async fn drain(
 ) -> Result<(StatusCode, Json<Shown>), Problem> {
     let deadline = request.extensions().get::<Deadline>().copied();
     let deadline = deadline.unwrap_or(Deadline(Instant::now()));
-    let wish: Wish = body::json(request).await?;
+    let wish: Wish = body::json_or_default(request).await?;
     if api.control.drain(wish.hasten, deadline.left()).await {
         return Ok((StatusCode::ACCEPTED, Json(show(&api))));
     }

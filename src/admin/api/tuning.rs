@@ -4,7 +4,7 @@ use super::problem::{FieldError, Problem};
 use super::{Api, Rates, body};
 use axum::Json;
 use axum::extract::{Request, State};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -60,12 +60,23 @@ pub(super) async fn sampling(State(api): State<Arc<Api>>) -> Json<Rates> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wish {
+    #[serde(default, deserialize_with = "given")]
     ratio: Option<f64>,
+    #[serde(default, deserialize_with = "given")]
     control_ratio: Option<f64>,
+    #[serde(default, deserialize_with = "given")]
     routes: Option<BTreeMap<String, f64>>,
+    #[serde(default, deserialize_with = "given")]
     slow_seconds: Option<f64>,
+    #[serde(default, deserialize_with = "given")]
     parent_per_second: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
     late_per_second: Option<u32>,
+}
+
+/// What is there has a value: null would be taken for what is not there.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 impl Wish {

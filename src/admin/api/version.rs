@@ -42,13 +42,13 @@ pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, Problem>
     }
 }
 
-/// Whether the reader has this version already.
-pub(super) fn is_known(headers: &HeaderMap, etag: ETag) -> Result<bool, Problem> {
-    Ok(match listed(headers, header::IF_NONE_MATCH)? {
-        None => false,
-        Some(Listed::Any) => true,
-        Some(Listed::Tags(tags)) => tags.iter().any(|(tag, _)| *tag == Some(etag)),
-    })
+/// Whether the reader has this version already. A header that makes no sense costs them the body.
+pub(super) fn is_known(headers: &HeaderMap, etag: ETag) -> bool {
+    match listed(headers, header::IF_NONE_MATCH) {
+        Ok(Some(Listed::Any)) => true,
+        Ok(Some(Listed::Tags(tags))) => tags.iter().any(|(tag, _)| *tag == Some(etag)),
+        Ok(None) | Err(_) => false,
+    }
 }
 
 /// A write without a precondition where it needs one.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ::config::ValueKind;
 
 use super::yaml;
+use crate::config::effective::masked;
 use crate::config::value::{Parsed, parse, show_duration, show_size};
 use crate::config::*;
 
@@ -55,6 +56,7 @@ fn canonical(doc: &KeyDoc, text: &str) -> String {
         (_, Parsed::Address(address)) => address.to_string(),
         (_, Parsed::Bool(flag)) => flag.to_string(),
         (_, Parsed::Choice(word)) => word.to_owned(),
+        (_, Parsed::Text(text)) if doc.key == "admin.tokens" => masked(&text),
         (_, Parsed::Text(text)) => text,
     }
 }
