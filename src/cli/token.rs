@@ -68,8 +68,12 @@ impl New {
     fn show(&self, token: &str) -> Exit {
         let digest = Sha256::digest(token.as_bytes());
         let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut scopes = self.scopes.clone();
-        scopes.dedup();
+        let mut scopes: Vec<&str> = Vec::new();
+        for scope in &self.scopes {
+            if !scopes.contains(&scope.as_str()) {
+                scopes.push(scope);
+            }
+        }
         let output = Output::new();
         if self.json {
             let entry = json!({"name": self.name, "sha256": sha256, "scopes": scopes});

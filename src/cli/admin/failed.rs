@@ -71,8 +71,7 @@ impl Failed {
 
     /// What is there does not speak the admin API.
     pub(crate) fn foreign(text: String) -> Failed {
-        let hint =
-            "check that the address is the sidecar port of an mcpd server: --admin or MCPD_ADMIN";
+        let hint = "check that the address is the sidecar port of an mcpd server, or its admin.listen: --admin or MCPD_ADMIN";
         Failed::new(Exit::Protocol, "not_mcpd", text, hint)
     }
 
@@ -200,7 +199,7 @@ fn meaning(status: u16) -> (Exit, &'static str, &'static str) {
         413 => (
             Exit::Routes,
             "too_large",
-            "send less, or raise the server's limit",
+            "send less, or raise routes.max_bytes there",
         ),
         422 => (
             Exit::Usage,

@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:8081";
+const DEFAULT_PORT: u16 = 8081;
 /// How long a connection may take to be open, unless there is less time for all of it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest file with a token; a longer one is not a token.
@@ -131,14 +132,15 @@ fn read_token(path: &Path) -> Result<String, Failed> {
     Ok(text)
 }
 
-/// `http://HOST:PORT`, maybe with a path before `/admin/v1`, or `HOST:PORT`.
+/// `http://HOST:PORT`, maybe with a path before `/admin/v1`, `HOST:PORT` or `HOST`.
 fn address(text: &str) -> Result<Url, String> {
     const EXPECTED: &str = "write http://HOST:PORT, https://HOST:PORT or HOST:PORT";
     let full = match text.contains("://") {
         true => text.to_owned(),
-        false => format!("http://{text}"),
+        false if has_port(text) => format!("http://{text}"),
+        false => format!("http://{text}:{DEFAULT_PORT}"),
     };
-    let url = Url::parse(&full).map_err(|error| format!("{error}; {EXPECTED}"))?;
+    let mut url = Url::parse(&full).map_err(|error| format!("{error}; {EXPECTED}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(EXPECTED.to_owned());
     }
@@ -148,7 +150,18 @@ fn address(text: &str) -> Result<Url, String> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(format!("it has a ? or #; {EXPECTED}"));
     }
+    // Whoever copies the address from a log or the documentation of the API has it with its path.
+    if let Some(before) = url.path().trim_end_matches('/').strip_suffix("/admin/v1") {
+        let before = before.to_owned();
+        url.set_path(&before);
+    }
     Ok(url)
+}
+
+/// Whether `HOST:PORT` has one; colons within brackets belong to the host.
+fn has_port(text: &str) -> bool {
+    let behind = text.rsplit_once(']').map_or(text, |(_, behind)| behind);
+    behind.contains(':') || text.contains('/')
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -282,6 +295,11 @@ mod tests {
             ("localhost:1", "http://localhost:1/"),
             ("[::1]:8081", "http://[::1]:8081/"),
             ("https://ops.example/mcpd/", "https://ops.example/mcpd/"),
+            ("localhost", "http://localhost:8081/"),
+            ("[::1]", "http://[::1]:8081/"),
+            ("http://localhost", "http://localhost/"),
+            ("http://h:1/admin/v1/", "http://h:1/"),
+            ("h:1/x/admin/v1", "http://h:1/x"),
         ] {
             assert_eq!(address(text).unwrap().as_str(), url);
         }

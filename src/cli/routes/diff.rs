@@ -114,9 +114,10 @@ impl Diff {
             '-' => &self.removed,
             _ => &self.changed,
         };
-        match routes.iter().find(|route| route.name == name) {
-            Some(route) => route.line(sign),
-            None => format!("{sign} {name}"),
+        // They come out of a sorted map.
+        match routes.binary_search_by(|route| route.name.as_str().cmp(name)) {
+            Ok(at) => routes[at].line(sign),
+            Err(_) => format!("{sign} {name}"),
         }
     }
 }

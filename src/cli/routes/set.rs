@@ -263,15 +263,18 @@ fn difference(before: Option<&Answer>, name: &str, after: &[u8]) -> Option<Diff>
 
 pub(super) fn remove(args: &Rm) -> Result<Exit, Failed> {
     let api = args.admin.open()?;
-    if args.names.len() > 1 {
-        all_there(&api, &args.names)?;
+    let mut names = args.names.clone();
+    names.sort_unstable();
+    names.dedup();
+    if names.len() > 1 {
+        all_there(&api, &names)?;
     }
     let query: &[(&str, &str)] = if args.dry_run {
         &[("dry_run", "true")]
     } else {
         &[]
     };
-    for name in &args.names {
+    for name in &names {
         let answer = api.ask(Call {
             method: Method::DELETE,
             path: &["routes", name],
