@@ -26,6 +26,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 16 * 1024;
 /// Time for a whole connection; a client that reads a page slower than this goes without.
 const MAX_AGE: Duration = Duration::from_secs(600);
+/// How long a client may take nothing of its answer.
+const UNREAD_FOR: Duration = Duration::from_secs(30);
 /// Time for answers under way when the process ends.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// Pause after an accept that failed for lack of a resource.
@@ -115,6 +117,9 @@ fn make_room(open: &mut VecDeque<AbortHandle>) {
 
 async fn connection(stream: TcpStream, addr: SocketAddr, router: Router, mut gate: Gate) {
     let _counted = gate.open.upgrade();
+    // Whoever takes nothing of a long answer is gone, or means no good. Without the option only the
+    // greatest age ends this.
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_FOR));
     // A socket for both families shows IPv4 clients as IPv6 ones, whose loopback is none.
     let peer = PeerAddr(SocketAddr::new(addr.ip().to_canonical(), addr.port()));
     let router = TowerToHyperService::new(router);

@@ -97,11 +97,9 @@ fn take(api: &Api, config: &Config, found: &Result<Vec<u8>, String>) {
     let rules = found.as_ref().map_err(Clone::clone);
     match rules.and_then(|file| rules_with(config, Some(file))) {
         Ok(rules) => {
-            tracing::info!(
-                tokens = rules.tokens.len(),
-                "the tokens of the admin API are read anew"
-            );
+            let tokens = rules.tokens.len();
             api.set_rules(rules);
+            tracing::info!(tokens, "the tokens of the admin API are read anew");
         }
         Err(problem) => {
             tracing::error!(%problem, "tokens refused, the last good ones stay");

@@ -103,6 +103,10 @@ impl Control for Shared {
         })
     }
 
+    fn live(&self) -> Option<Arc<Version>> {
+        self.routes.live()
+    }
+
     fn change(
         &self,
         change: Change,

@@ -95,7 +95,7 @@ impl Routes {
         self.state().handlers.clone().unwrap_or_default()
     }
 
-    fn live(&self) -> Option<Arc<Version>> {
+    pub(super) fn live(&self) -> Option<Arc<Version>> {
         self.state().live.clone()
     }
 

@@ -170,7 +170,11 @@ fn without_tokens_only_this_machine_is_let_in_and_only_if_that_is_allowed() {
 fn the_file_of_tokens_is_read_anew_and_a_bad_one_changes_nothing() {
     let dir = scratch();
     let file = dir.path().join("tokens.yaml");
-    let write = |text: String| std::fs::write(&file, text).unwrap();
+    let write = |text: String| {
+        let new = dir.path().join("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &file).unwrap();
+    };
     write(format!("tokens: [{}]\n", entry("first", "one", "read")));
     let mut server = Start::new()
         .set("ADMIN__TOKENS_FILE", file.to_str().unwrap())

@@ -178,6 +178,9 @@ pub trait Control: Send + Sync + 'static {
     /// There are none.
     fn routes(&self) -> Answer<'_, Result<Arc<Version>, StoreError>>;
 
+    /// The routes that requests are routed by, if there are any.
+    fn live(&self) -> Option<Arc<Version>>;
+
     /// Changes the routes; once that is answered, the next request is routed by the new ones. Goes
     /// on to its end if the future is dropped.
     ///

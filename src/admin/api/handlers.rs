@@ -43,7 +43,7 @@ impl Shown {
 
 /// GET `handlers`.
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<Vec<Shown>> {
-    let version = api.control.routes().await.ok();
+    let version = api.control.live();
     let mut routes = by_handler(version.as_deref());
     let handlers = api.control.handlers().into_iter().map(|handler| {
         let routes = routes.remove(handler.name.as_str()).unwrap_or_default();
@@ -63,7 +63,7 @@ pub(super) async fn get(
     let Some(handler) = handlers.find(|handler| handler.name == name) else {
         return Err(Problem::not_found("there is no handler of this name"));
     };
-    let version = api.control.routes().await.ok();
+    let version = api.control.live();
     let routes = by_handler(version.as_deref()).remove(name.as_str());
     Ok(Json(Shown::new(handler, routes.unwrap_or_default())))
 }

@@ -102,7 +102,7 @@ pub(super) async fn set_sampling(
     let rates = wish.over(api.sampling.rates());
     let mut errors = misfits(&rates);
     if named {
-        errors.extend(unknown_routes(&api, &rates).await);
+        errors.extend(unknown_routes(&api, &rates));
     }
     if !errors.is_empty() {
         return Err(Problem::invalid("the sampling is as it was", errors));
@@ -138,8 +138,8 @@ fn misfits(rates: &Rates) -> Vec<FieldError> {
     errors
 }
 
-async fn unknown_routes(api: &Api, rates: &Rates) -> Vec<FieldError> {
-    let version = api.control.routes().await.ok();
+fn unknown_routes(api: &Api, rates: &Rates) -> Vec<FieldError> {
+    let version = api.control.live();
     let routes = version
         .as_ref()
         .map_or(&[][..], |version| &version.document.routes);
