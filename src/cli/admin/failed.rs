@@ -2,12 +2,13 @@
 
 use super::answer::Problem;
 use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
+use crate::cli::failure;
 use crate::cli::output::{Output, complain};
 use crate::cli::render;
 use crate::cli::routes::Diff;
 use serde::Serialize;
 use std::error::Error;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 /// Problems of a document that are shown one a line.
@@ -17,9 +18,14 @@ const MOST_SHOWN: usize = 100;
 const NOBODY_THERE: &str = "check that the server runs and the address is that of its sidecar port: \
     --admin or MCPD_ADMIN";
 
-/// A failure; what `--json` prints of it. Keys are only ever added: scripts read this.
+/// A failure. In a box, because every step on the way may fail with one.
 #[derive(Debug, Serialize)]
-pub(crate) struct Failed {
+#[serde(transparent)]
+pub(crate) struct Failed(Box<Failure>);
+
+/// What is known of it, and what `--json` prints. Keys are only ever added: scripts read this.
+#[derive(Debug, Serialize)]
+pub(crate) struct Failure {
     ok: bool,
     #[serde(rename = "exit_code", serialize_with = "code")]
     pub(crate) exit: Exit,
@@ -39,13 +45,27 @@ pub(crate) struct Failed {
     title: String,
 }
 
+impl Deref for Failed {
+    type Target = Failure;
+
+    fn deref(&self) -> &Failure {
+        &self.0
+    }
+}
+
+impl DerefMut for Failed {
+    fn deref_mut(&mut self) -> &mut Failure {
+        &mut self.0
+    }
+}
+
 fn code<S: serde::Serializer>(exit: &Exit, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u8(exit.code())
 }
 
 impl Failed {
     pub(crate) fn new(exit: Exit, kind: &'static str, text: String, hint: &str) -> Failed {
-        Failed {
+        Failed(Box::new(Failure {
             ok: false,
             exit,
             kind,
@@ -56,7 +76,7 @@ impl Failed {
             changes: None,
             hint: hint.to_owned(),
             title: kind.replace('_', " "),
-        }
+        }))
     }
 
     /// The command cannot be done as it was given; nothing was sent.
@@ -165,8 +185,8 @@ impl Failed {
     }
 }
 
-impl From<Failure> for Failed {
-    fn from(failure: Failure) -> Failed {
+impl From<failure::Failure> for Failed {
+    fn from(failure: failure::Failure) -> Failed {
         let hint = "check the limits of this process (files, memory, threads)";
         Failed::new(failure.exit, failure.kind, failure.text, hint)
     }

@@ -89,7 +89,7 @@ fn look(path: &str, args: &Check, api: Option<&Api>) -> Result<Findings, Failed>
         ..ParseOptions::default()
     };
     match file::read(path) {
-        Err(failed) => findings.problems.push(Finding::whole(failed.text)),
+        Err(failed) => findings.problems.push(Finding::whole(failed.text.clone())),
         Ok(text) => match Document::parse(&text, &options) {
             Ok(loaded) => {
                 findings.warnings = all(&loaded.warnings);
@@ -122,10 +122,10 @@ fn judged(api: &Api, text: Vec<u8>, strict: bool) -> Result<Vec<Finding>, Failed
     match asked {
         Ok(answer) => answer.json::<Value>().map(|_| Vec::new()),
         Err(failed) if failed.status == Some(422) && !failed.errors.is_empty() => {
-            Ok(failed.errors.into_iter().map(Finding::from).collect())
+            Ok(failed.errors.iter().cloned().map(Finding::from).collect())
         }
         Err(failed) if matches!(failed.status, Some(413 | 422)) => {
-            Ok(vec![Finding::whole(failed.text)])
+            Ok(vec![Finding::whole(failed.text.clone())])
         }
         Err(failed) => Err(failed),
     }
