@@ -194,7 +194,8 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Work whose answer comes later.
+/// Work whose answer comes later. Nothing of it may happen before it is first polled: until then it
+/// counts as not executed. Who runs it polls it once more when its time is over, then drops it.
 pub type Work = Pin<Box<dyn Future<Output = Answer<'static>> + Send>>;
 
 /// What calling a handler gives.

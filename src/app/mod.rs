@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
 use crate::lifecycle::{Backoff, DrainCause, Event, Lifecycle, Phase};
+use crate::scheduler::{self, Scheduler};
 use crate::telemetry::{ConnMetrics, Exporter, LogControl, ProcessMetrics, RouteCatalog};
 use routes::Routes;
 use std::io;
@@ -99,7 +100,9 @@ impl Server {
         let pulses = threads::pulses(threads);
         let workers = threads::start_workers(&pulses, threads)?;
         let (lifecycle, registry) = (Lifecycle::new(), Arc::new(Registry::default()));
-        let routes = Routes::new(&config, catalog, metrics.clone());
+        let queues = Arc::clone(exporter.queues());
+        let scheduler = Arc::new(Scheduler::new(scheduler::DEFAULT_LIMITS, queues));
+        let routes = Routes::new(&config, scheduler, catalog, metrics.clone());
         let settings = watch::Sender::new(settings::connections(&config));
         let status = Status {
             server_id: config.server_id.as_str().into(),

@@ -33,7 +33,7 @@ pub(super) fn run(server: &mut Server) {
 fn apply(server: &mut Server, config: &Config) -> Result<(), String> {
     // First what may fail for reasons that the configuration alone does not show. The filter was
     // parsed already; that it cannot be set says only that nobody logs.
-    server.routes.reconfigure(config)?;
+    server.routes.reconfigure(config, &server.config)?;
     if let Some(logs) = &server.logs
         && let Err(error) = logs.set_filter(&config.log.filter)
     {

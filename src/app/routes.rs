@@ -8,6 +8,7 @@ use crate::handler::Handlers;
 use crate::router::document::{Document, Loaded, ParseOptions};
 use crate::router::handle::Handle;
 use crate::router::store::{FileStore, FileStoreOptions, MemoryStore, RouteStore, StoreError};
+use crate::scheduler::Scheduler;
 use crate::telemetry::{ProcessMetrics, RouteCatalog};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub(super) struct Routes {
     store: Arc<dyn RouteStore>,
     source: String,
     table: Handle<Arc<BoundRoute>>,
+    scheduler: Arc<Scheduler>,
     catalog: Arc<RouteCatalog>,
     metrics: ProcessMetrics,
     handler_configs: BTreeMap<String, HandlerConfig>,
@@ -35,14 +37,17 @@ pub(super) struct Routes {
 impl Routes {
     pub(super) fn new(
         config: &Config,
+        scheduler: Arc<Scheduler>,
         catalog: Arc<RouteCatalog>,
         metrics: ProcessMetrics,
     ) -> Routes {
         let (store, source) = open_store(config);
+        settings::schedule(&scheduler, config);
         Routes {
             store,
             source,
             table: Handle::default(),
+            scheduler,
             catalog,
             metrics,
             handler_configs: config.handlers.clone(),
@@ -117,25 +122,26 @@ impl Routes {
         self.store.poke();
     }
 
-    /// Takes handlers and options of a new configuration.
+    /// Takes handlers, limits and options of a new configuration in place of those of `old`.
     ///
     /// # Errors
     /// The live routes cannot be served with them; the old ones stay.
-    pub(super) fn reconfigure(&mut self, config: &Config) -> Result<(), String> {
+    pub(super) fn reconfigure(&mut self, config: &Config, old: &Config) -> Result<(), String> {
         let before = Some((&self.handler_configs, &self.handlers));
         let handlers = settings::handlers(&config.handlers, before)?;
-        let old = std::mem::replace(&mut self.handlers, handlers);
-        let on_answers = std::mem::replace(
-            &mut self.revision_on_answers,
-            config.routes.revision_on_answers,
-        );
+        let old_handlers = std::mem::replace(&mut self.handlers, handlers);
+        self.revision_on_answers = config.routes.revision_on_answers;
+        settings::schedule(&self.scheduler, config);
         let result = match &self.live {
             Some(document) => self.bind(&document.clone()),
             None => Ok(()),
         };
-        match result {
-            Ok(()) => self.handler_configs = config.handlers.clone(),
-            Err(_) => (self.handlers, self.revision_on_answers) = (old, on_answers),
+        if result.is_ok() {
+            self.handler_configs = config.handlers.clone();
+        } else {
+            self.handlers = old_handlers;
+            self.revision_on_answers = old.routes.revision_on_answers;
+            settings::schedule(&self.scheduler, old);
         }
         result
     }
@@ -165,8 +171,16 @@ impl Routes {
     fn bind(&self, document: &Document) -> Result<(), String> {
         let before = self.table.table();
         let on_answers = self.revision_on_answers;
-        let table = bind(document, &self.handlers, &self.catalog, &before, on_answers)
-            .map_err(|problems| problems.to_string())?;
+        let (handlers, scheduler) = (&self.handlers, &self.scheduler);
+        let table = bind(
+            document,
+            handlers,
+            scheduler,
+            &self.catalog,
+            &before,
+            on_answers,
+        )
+        .map_err(|problems| problems.to_string())?;
         self.table.store(table);
         Ok(())
     }

@@ -3,6 +3,7 @@
 use crate::config::{Config, HandlerConfig, Latency, ProxyProtocol, Readiness, StaticBody};
 use crate::conn::{ConnSettings, ListenSettings, Settings};
 use crate::handler::{self, Handler, Handlers};
+use crate::scheduler::{Limits, Scheduler};
 use mcpd_proto::session::{HeartbeatSettings, ServerSettings};
 use std::collections::BTreeMap;
 use std::io;
@@ -68,6 +69,28 @@ pub(super) fn keeps_ready(config: &Config) -> bool {
     config.drain.readiness == Readiness::Keep
 }
 
+/// Gives a scheduler the limits of the server and of its handlers.
+pub(super) fn schedule(scheduler: &Scheduler, config: &Config) {
+    let server = Limits {
+        running: config.scheduler.max_running,
+        waiting: config.scheduler.max_waiting,
+    };
+    let handlers = config.handlers.iter().filter_map(|(name, handler)| {
+        let HandlerConfig::Delay {
+            concurrency, queue, ..
+        } = handler
+        else {
+            return None;
+        };
+        let limits = Limits {
+            running: (*concurrency)?,
+            waiting: *queue,
+        };
+        Some((name.clone(), limits))
+    });
+    scheduler.configure(server, &handlers.collect());
+}
+
 /// Builds the configured handlers. One whose configuration is as it was stays the same handler, with
 /// what it remembers; but a body file is read anew, for it may have changed under its name.
 ///
@@ -121,13 +144,13 @@ fn build(config: &HandlerConfig) -> io::Result<Arc<dyn Handler>> {
         HandlerConfig::Delay {
             latency,
             failure_percent,
-            concurrency,
+            ..
         } => {
             let latency = match latency {
                 Latency::Fixed(time) => handler::Latency::Fixed(*time),
                 Latency::Uniform { min, max } => handler::Latency::Uniform(*min, *max),
             };
-            Arc::new(handler::Delay::new(latency, *failure_percent, *concurrency))
+            Arc::new(handler::Delay::new(latency, *failure_percent))
         }
     })
 }

@@ -12,7 +12,7 @@ use super::keys;
 use super::problem::{Problem, ProblemKind};
 use super::validated::{
     Config, DataConfig, DrainConfig, GoawayConfig, HeartbeatConfig, LimitsConfig, LogConfig,
-    LogFormat, Origins, ProxyProtocol, Readiness, RoutesConfig, SidecarConfig,
+    LogFormat, Origins, ProxyProtocol, Readiness, RoutesConfig, SchedulerConfig, SidecarConfig,
 };
 use super::value::{Parsed, parse, show, show_duration, show_size};
 
@@ -166,6 +166,10 @@ pub(super) fn build(settings: &mut Settings) -> Config {
             grace: s.duration("goaway.grace"),
         },
         drain: drain(s),
+        scheduler: SchedulerConfig {
+            max_running: s.number("scheduler.max_running"),
+            max_waiting: s.number("scheduler.max_waiting"),
+        },
         sidecar: SidecarConfig {
             listen: s.address("sidecar.listen"),
         },

@@ -138,6 +138,14 @@ impl Config {
             ("drain.finish", show_duration(self.drain.finish)),
             ("drain.flush", show_duration(self.drain.flush)),
             ("drain.readiness", word(self.drain.readiness)),
+            (
+                "scheduler.max_running",
+                self.scheduler.max_running.to_string(),
+            ),
+            (
+                "scheduler.max_waiting",
+                self.scheduler.max_waiting.to_string(),
+            ),
             ("sidecar.listen", self.sidecar.listen.to_string()),
         ]);
         let routes = &self.routes;
@@ -263,6 +271,7 @@ fn handler_fields(handler: &HandlerConfig) -> Vec<(&'static str, String)> {
             latency,
             failure_percent,
             concurrency,
+            queue,
         } => {
             let mut fields = vec![kind("delay")];
             match latency {
@@ -273,6 +282,9 @@ fn handler_fields(handler: &HandlerConfig) -> Vec<(&'static str, String)> {
             }
             fields.push(("failure_percent", failure_percent.to_string()));
             fields.push(("concurrency", concurrency.unwrap_or(0).to_string()));
+            if concurrency.is_some() {
+                fields.push(("queue", queue.to_string()));
+            }
             fields
         }
     }

@@ -211,6 +211,11 @@ pub const KEYS: &[KeyDoc] = &[
     key("drain.readiness", "fail", Kind::Choice(&["keep", "fail"]), RELOAD,
         "What /readyz says during a drain. `fail`: 503 at once, for balancers that poll it. `keep`: 200 while new requests are still served, for Kubernetes, which removes the endpoint by itself."),
 
+    key("scheduler.max_running", "10000", count(1, 1_000_000), RELOAD,
+        "Requests of the whole server whose handlers work on them; those that handlers answer in place do not count. Others wait, by priority."),
+    key("scheduler.max_waiting", "10000", count(0, 1_000_000), RELOAD,
+        "Requests of the whole server that wait because of scheduler.max_running. When it is full, the lowest priority is refused with OVERLOADED. 0: nobody waits."),
+
     key("sidecar.listen", "127.0.0.1:8081", Kind::Address, RESTART,
         "Where health, readiness, status and metrics are served over HTTP. Not the address of data.listen."),
 
@@ -242,7 +247,9 @@ pub const KEYS: &[KeyDoc] = &[
     key("handlers.<name>.failure_percent", "0", count(0, 100), RELOAD,
         "Per cent of requests answered with an error.").of("delay"),
     key("handlers.<name>.concurrency", "0", count(0, 1_000_000), RELOAD,
-        "Requests worked on at once; the rest wait. 0: no limit.").of("delay"),
+        "Requests worked on at once; others wait in a queue by priority. 0: only scheduler.max_running holds.").of("delay"),
+    key("handlers.<name>.queue", "1000", count(0, 1_000_000), RELOAD,
+        "Requests that wait for one of the places of concurrency. When it is full, the lowest priority is refused with OVERLOADED. 0: nobody waits.").of("delay"),
 
     key("log.format", "auto", Kind::Choice(&["auto", "pretty", "json"]), RESTART,
         "`pretty` for people, `json` for collectors; `auto` is pretty on a terminal and JSON elsewhere."),

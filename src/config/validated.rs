@@ -31,6 +31,8 @@ pub struct Config {
     pub goaway: GoawayConfig,
     /// Stopping in order.
     pub drain: DrainConfig,
+    /// What runs at one time, and what waits.
+    pub scheduler: SchedulerConfig,
     /// The HTTP port.
     pub sidecar: SidecarConfig,
     /// Where routes come from.
@@ -184,6 +186,15 @@ pub enum Readiness {
     Fail,
 }
 
+/// Keys `scheduler.*`, all reloadable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchedulerConfig {
+    /// Requests that handlers work on, 1 to 1,000,000. Default 10,000.
+    pub max_running: usize,
+    /// Requests that wait for one of these places, up to 1,000,000. Default 10,000.
+    pub max_waiting: usize,
+}
+
 /// Keys `sidecar.*`; need a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SidecarConfig {
@@ -229,8 +240,10 @@ pub enum HandlerConfig {
         latency: Latency,
         /// Per cent of requests that fail, 0 to 100. Default 0.
         failure_percent: u8,
-        /// Requests at once, up to 1,000,000; `None` (default) is no limit.
+        /// Requests at once, up to 1,000,000; `None` (default) is no limit of its own.
         concurrency: Option<usize>,
+        /// Requests that wait for one of these places, up to 1,000,000. Default 1000.
+        queue: usize,
     },
 }
 

@@ -5,6 +5,7 @@ mod conn;
 mod histogram;
 mod log;
 mod process;
+mod queue;
 mod random;
 mod routes;
 
@@ -13,5 +14,7 @@ pub use conn::ConnMetrics;
 pub(crate) use conn::{CloseReason, InFlight, Rejected};
 pub use log::{LogControl, LogError, LogStyle, init as init_logs};
 pub use process::{Exporter, ProcessMetrics};
+pub use queue::QueueMetrics;
+pub(crate) use queue::ShedReason;
 pub(crate) use random::{next_span_id, random_unit};
 pub use routes::{RouteCatalog, RouteStats};

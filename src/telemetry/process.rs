@@ -1,6 +1,7 @@
 //! The metrics of the process as a whole, and the page that shows all of them.
 
 use super::conn::ConnMetrics;
+use super::queue::QueueMetrics;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
@@ -12,6 +13,7 @@ pub struct Exporter {
     text: PrometheusHandle,
     process: Collector,
     conn: Mutex<Option<Arc<ConnMetrics>>>,
+    queues: Arc<QueueMetrics>,
 }
 
 impl Exporter {
@@ -27,7 +29,13 @@ impl Exporter {
             text,
             process,
             conn: Mutex::new(None),
+            queues: Arc::default(),
         })
+    }
+
+    /// The counts of queues that this page shows.
+    pub fn queues(&self) -> &Arc<QueueMetrics> {
+        &self.queues
     }
 
     /// Shows these connections' metrics too.
@@ -51,6 +59,7 @@ impl Exporter {
             conn.render(&mut text);
             conn.routes.render(&mut text);
         }
+        self.queues.render(&mut text);
         text
     }
 }
