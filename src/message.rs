@@ -71,6 +71,12 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// When it came to its turn. All that one read brought share it.
+    #[inline]
+    pub(crate) fn now(&self) -> Instant {
+        self.received + self.waited
+    }
+
     /// How long the client is willing to wait, at most `route`: what is left of its patience counts
     /// from the moment the frame was read.
     #[inline]

@@ -17,7 +17,7 @@ use arc_swap::Guard;
 use mcpd_proto::{ErrorCode, Qos};
 use rate::Bucket;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A route of the live table, bound to its handler and the way there, its counts and its rate limit.
 pub struct BoundRoute {
@@ -141,8 +141,8 @@ impl BoundRoute {
         if let Some((spec, bucket)) = &self.rate {
             let over = match bucket.is_leaky() {
                 // It takes its place when it is called.
-                true => bucket.is_full(call.received),
-                false => bucket.take(call.received, Duration::ZERO).err(),
+                true => bucket.is_full(call.now()),
+                false => bucket.take(call.now(), Duration::ZERO).err(),
             };
             if let Some(wait) = over {
                 return Some(refuse_rate(spec, wait));
@@ -173,7 +173,7 @@ impl BoundRoute {
         let Some((spec, bucket)) = &self.rate else {
             return self.run(call);
         };
-        let now = Instant::now();
+        let now = call.now();
         let deadline = call.received + call.timeout(self.timeout);
         match bucket.take(now, deadline.saturating_duration_since(now)) {
             Err(wait) => Outcome::Now(refuse_rate(spec, wait)),
