@@ -43,6 +43,8 @@ enum Command {
     Codec(Options),
     /// CPU per look-up of a topic in a table of 100,000 topics and 1,000 patterns
     Lookup(Options),
+    /// Twice the work a handler can do, beside half of it: waits, losses and progress by priority
+    Overload(Options),
     /// Load any MCP server with 64-byte echoes for a while, to look at it with a profiler
     Load {
         /// The server's data port
@@ -109,6 +111,7 @@ fn main() -> ExitCode {
         Command::Startup(options) => sections::run(&options, &[sections::Section::Startup]),
         Command::Codec(options) => sections::run(&options, &[sections::Section::Codec]),
         Command::Lookup(options) => sections::run(&options, &[sections::Section::Lookup]),
+        Command::Overload(options) => sections::run(&options, &[sections::Section::Overload]),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

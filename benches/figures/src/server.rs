@@ -1,7 +1,7 @@
 //! The servers that are measured: how each is started, when it is ready, and that it ends with us.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -320,6 +320,19 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port())
+}
+
+/// The body of a page on a sidecar port.
+pub(crate) fn get(sidecar: SocketAddr, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&sidecar, START_LIMIT)?;
+    prepare(&stream)?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    ensure!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
+    Ok(body.to_owned())
 }
 
 /// Reads on elsewhere, so that a server never waits for somebody to take its output.

@@ -16,6 +16,7 @@ mod codec;
 mod echo;
 mod idle;
 mod lookup;
+mod overload;
 mod startup;
 
 /// A kind of figure.
@@ -26,15 +27,17 @@ pub(crate) enum Section {
     Startup,
     Codec,
     Lookup,
+    Overload,
 }
 
 /// In the order in which they are measured.
-pub(crate) const ALL: [Section; 5] = [
+pub(crate) const ALL: [Section; 6] = [
     Section::Echo,
     Section::Idle,
     Section::Startup,
     Section::Codec,
     Section::Lookup,
+    Section::Overload,
 ];
 
 /// What is measured, and how long.
@@ -81,6 +84,8 @@ struct Record {
     codec: Option<micro::Costs>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lookup: Option<micro::Costs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overload: Option<overload::Overload>,
 }
 
 /// Measures the given sections, prints them as they are ready and writes the record if asked to.
@@ -113,6 +118,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         startup: None,
         codec: None,
         lookup: None,
+        overload: None,
     };
     println!("{}", record.machine.summary());
     for (name, version) in &record.versions {
@@ -125,6 +131,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             Section::Startup => record.startup = startup::measure(&plan)?,
             Section::Codec => record.codec = Some(codec::measure(&plan)?),
             Section::Lookup => record.lookup = Some(lookup::measure(&plan)?),
+            Section::Overload => record.overload = overload::measure(&plan)?,
         }
     }
     if let Some(path) = &options.json {
