@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -68,7 +69,7 @@ struct Server {
     routes: Routes,
     settings: watch::Sender<Settings>,
     status: Status,
-    workers: Vec<tokio::runtime::Handle>,
+    workers: Vec<Handle>,
     signals: Signals,
     accepting: Option<JoinHandle<()>>,
     sidecar_bound: bool,
@@ -99,6 +100,8 @@ impl Server {
         let threads = config.data.worker_threads();
         let pulses = threads::pulses(threads);
         let workers = threads::start_workers(&pulses, threads)?;
+        exporter.watch("data", workers.iter().map(Handle::metrics));
+        exporter.watch("work", [Handle::current().metrics()]);
         let (lifecycle, registry) = (Lifecycle::new(), Arc::new(Registry::default()));
         let queues = Arc::clone(exporter.queues());
         let scheduler = Arc::new(Scheduler::new(scheduler::DEFAULT_LIMITS, queues));

@@ -1,6 +1,8 @@
 //! What an operator sees: metrics and logs. Every metric name lives here and nowhere else.
 
 mod batch;
+mod catalog;
+mod cgroup;
 mod conn;
 mod histogram;
 mod log;
@@ -10,6 +12,7 @@ mod random;
 mod routes;
 
 pub(crate) use batch::{Batch, FrameCounts};
+pub use catalog::{METRICS, Metric, MetricGroup, MetricKind, Values};
 pub use conn::ConnMetrics;
 pub(crate) use conn::{CloseReason, InFlight, Rejected};
 pub use log::{LogControl, LogError, LogStyle, init as init_logs};

@@ -1,5 +1,6 @@
 //! What waits for a place, for how long, and what is turned away.
 
+use super::catalog;
 use super::histogram::Histogram;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,11 +21,15 @@ pub(crate) enum ShedReason {
 }
 
 impl ShedReason {
-    const ALL: [(ShedReason, &str); 3] = [
+    const ALL: [(ShedReason, &'static str); 3] = [
         (ShedReason::Full, "full"),
         (ShedReason::Displaced, "displaced"),
         (ShedReason::Expired, "expired"),
     ];
+
+    pub(super) fn labels() -> Vec<&'static str> {
+        Self::ALL.map(|(_, label)| label).to_vec()
+    }
 }
 
 /// The counts of one priority.
@@ -66,24 +71,21 @@ impl QueueMetrics {
     /// Appends all series in Prometheus' text format.
     pub(super) fn render(&self, out: &mut String) {
         let lanes = || self.lanes.iter().enumerate();
-        // Writing to a string cannot fail.
         let name = "mcpd_queue_depth";
-        let help = "Requests that wait for a place, by priority.";
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
+        catalog::head(name, out);
         for (priority, lane) in lanes() {
             let depth = lane.depth.load(Ordering::Relaxed);
+            // Writing to a string cannot fail.
             let _ = writeln!(out, "{name}{{priority=\"{priority}\"}} {depth}");
         }
         let name = "mcpd_queue_wait_seconds";
-        let help = "Time until a request that is answered later got its place, by priority.";
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
+        catalog::head(name, out);
         for (priority, lane) in lanes() {
             let labels = format!("priority=\"{priority}\"");
             lane.wait.render(name, &labels, out);
         }
         let name = "mcpd_shed_total";
-        let help = "Requests that got no place, by priority and reason.";
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
+        catalog::head(name, out);
         for (priority, lane) in lanes() {
             for (reason, label) in ShedReason::ALL {
                 let count = lane.shed[reason as usize].load(Ordering::Relaxed);

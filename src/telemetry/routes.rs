@@ -3,6 +3,7 @@
 //! They are fixed atomics of our own, rendered beside the exporter's text, because the exporter can
 //! neither forget a series nor record one in the few nanoseconds that a frame has.
 
+use super::catalog;
 use super::histogram::Histogram;
 use mcpd_proto::{Class, ErrorCode};
 use std::collections::BTreeMap;
@@ -52,6 +53,11 @@ impl RouteStats {
         }
     }
 
+    /// Answers so far.
+    fn total(&self) -> u64 {
+        self.ok.count() + self.error.count()
+    }
+
     /// Answers with this code so far.
     pub fn count(&self, code: Option<ErrorCode>) -> u64 {
         match code {
@@ -62,7 +68,7 @@ impl RouteStats {
 }
 
 /// Whose fault an answer is; it follows from the code alone.
-fn fault(code: ErrorCode) -> &'static str {
+pub(super) fn fault(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::NO_ROUTE
         | ErrorCode::PERMISSION_DENIED
@@ -138,21 +144,12 @@ impl RouteCatalog {
                 .chain(shared)
         };
         let name = "mcpd_requests_total";
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            out,
-            "# HELP {name} Answered requests by route, code and whose fault it is."
-        );
-        let _ = writeln!(out, "# TYPE {name} counter");
+        catalog::head(name, out);
         for (route, stats) in all() {
             render_codes(name, route, stats, out);
         }
         let name = "mcpd_request_duration_seconds";
-        let _ = writeln!(
-            out,
-            "# HELP {name} Time from a request's last byte to its answer enqueued."
-        );
-        let _ = writeln!(out, "# TYPE {name} histogram");
+        catalog::head(name, out);
         for (route, stats) in all() {
             stats
                 .ok
@@ -161,14 +158,18 @@ impl RouteCatalog {
                 .error
                 .render(name, &format!("route=\"{route}\",outcome=\"error\""), out);
         }
+        let name = "mcpd_series_dropped_total";
+        catalog::head(name, out);
+        let _ = writeln!(out, "{name} {}", self.other.total());
         let hash = self
             .hash
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let name = "mcpd_routes_info";
-        let _ = writeln!(out, "# HELP {name} Hash of the live route table; always 1.");
-        let _ = writeln!(out, "# TYPE {name} gauge\n{name}{{hash=\"{hash}\"}} 1");
+        catalog::head(name, out);
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{name}{{hash=\"{hash}\"}} 1");
     }
 }
 
