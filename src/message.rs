@@ -1,5 +1,6 @@
 //! What passes between a connection and a handler: a [`Call`] one way, an [`Answer`] the other.
 
+use crate::telemetry::CallSpan;
 use bytes::Bytes;
 use mcpd_proto::topic::Topic;
 use mcpd_proto::{ErrorCode, Meta, MetaBuf, Qos, Request};
@@ -40,6 +41,9 @@ pub struct Call<'a> {
     pub waited: Duration,
     /// Where it came from.
     pub peer: &'a Arc<Peer>,
+    /// Its span, when it is sampled. Whoever lets it wait before its handler runs says with
+    /// [`CallSpan::start`] when the wait is over.
+    pub span: Option<&'a Arc<CallSpan>>,
 }
 
 impl<'a> Call<'a> {
@@ -68,6 +72,7 @@ impl<'a> Call<'a> {
             received,
             waited,
             peer,
+            span: None,
         }
     }
 
@@ -224,6 +229,7 @@ pub(crate) struct OwnedCall {
     qos: Qos,
     received: Instant,
     peer: Arc<Peer>,
+    span: Option<Arc<CallSpan>>,
 }
 
 impl From<&Call<'_>> for OwnedCall {
@@ -236,6 +242,7 @@ impl From<&Call<'_>> for OwnedCall {
             qos: call.qos,
             received: call.received,
             peer: Arc::clone(call.peer),
+            span: call.span.cloned(),
         }
     }
 }
@@ -252,6 +259,7 @@ impl OwnedCall {
             received: self.received,
             waited: self.received.elapsed(),
             peer: &self.peer,
+            span: self.span.as_ref(),
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::answer::Head;
 use super::mailbox::{Mail, Mailbox};
 use crate::message::{Answer, OwnedCall, Work};
-use crate::telemetry::{ConnMetrics, InFlight, RouteStats};
+use crate::telemetry::{ConnMetrics, InFlight, Record, Traced};
 use mcpd_proto::ErrorCode;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,22 +15,16 @@ use tokio::task::AbortHandle;
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) head: Head,
-    pub(super) received: Instant,
-    pub(super) stats: Arc<RouteStats>,
+    /// What its counts, its span and its log line will tell.
+    pub(super) record: Box<Record>,
     _counted: InFlight,
 }
 
 impl Reply {
-    pub(super) fn new(
-        head: Head,
-        received: Instant,
-        stats: &Arc<RouteStats>,
-        metrics: &ConnMetrics,
-    ) -> Reply {
+    pub(super) fn new(head: Head, record: Box<Record>, metrics: &ConnMetrics) -> Reply {
         Reply {
             head,
-            received,
-            stats: Arc::clone(stats),
+            record,
             _counted: metrics.begin(),
         }
     }
@@ -148,6 +142,7 @@ impl<R> Works<R> {
             answer: None,
             mailbox: Arc::clone(mailbox),
         };
+        let work = Traced::new(work, pending.reply.record.span.clone());
         let task = background.spawn(run(work, deadline, completion));
         pending.task = Some(task.abort_handle());
     }
@@ -240,7 +235,7 @@ impl Drop for Completion {
     }
 }
 
-async fn run(work: Work, deadline: Instant, mut completion: Completion) {
+async fn run(work: Traced<Work>, deadline: Instant, mut completion: Completion) {
     // The work is dropped before the answer is sent, so it has stopped when the client learns of it.
     let answer = match tokio::time::timeout_at(deadline.into(), work).await {
         Ok(answer) => answer,

@@ -1,6 +1,7 @@
 //! The metrics of the process as a whole, and the page that shows all of them.
 
 use super::conn::ConnMetrics;
+use super::log::LogControl;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
@@ -12,6 +13,7 @@ pub struct Exporter {
     text: PrometheusHandle,
     process: Collector,
     conn: Mutex<Option<Arc<ConnMetrics>>>,
+    logs: Option<LogControl>,
 }
 
 impl Exporter {
@@ -27,7 +29,13 @@ impl Exporter {
             text,
             process,
             conn: Mutex::new(None),
+            logs: None,
         })
+    }
+
+    /// Shows what these logs count too.
+    pub fn with_logs(self, logs: Option<LogControl>) -> Exporter {
+        Exporter { logs, ..self }
     }
 
     /// Shows these connections' metrics too.
@@ -45,6 +53,9 @@ impl Exporter {
             .clone();
         if let Some(conn) = &conn {
             conn.publish();
+        }
+        if let Some(logs) = &self.logs {
+            logs.publish();
         }
         let mut text = self.text.render();
         if let Some(conn) = conn {
