@@ -6,12 +6,14 @@ use super::Tracer;
 use super::otlp::{self, OtlpError, TraceSettings};
 use super::queue::{self, Dropped, Item, SpanQueue};
 use super::sampling::{Rules, Sampling};
-use super::spans::Builder;
+use super::spans::SpanBuilder;
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
 
@@ -114,35 +116,42 @@ fn start(
     settings: &TraceSettings,
     queue: &Arc<SpanQueue>,
 ) -> Result<mpsc::Sender<Flush>, OtlpError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let (settings, queue) = (settings.clone(), Arc::clone(queue));
+    let (flushes, asked) = mpsc::channel(1);
+    let (started, outcome) = std::sync::mpsc::channel();
+    std::thread::Builder::new()
+        .name("telemetry".to_owned())
+        .spawn(move || {
+            // Made here, because whoever starts this may be within a runtime of their own.
+            match prepare(&settings) {
+                Ok((runtime, exporter)) => {
+                    let _ = started.send(Ok(()));
+                    let exporting = Exporting::new(exporter, queue, settings, asked);
+                    runtime.block_on(exporting.run());
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
+        })?;
+    let gone = |_| Err(io::Error::other("the thread that exports has ended").into());
+    outcome.recv().unwrap_or_else(gone).map(|()| flushes)
+}
+
+fn prepare(settings: &TraceSettings) -> Result<(Runtime, SpanExporter), OtlpError> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let exporter = {
         let _within = runtime.enter();
         otlp::exporter(settings)?
     };
-    let (flushes, asked) = mpsc::channel(1);
-    let exporting = Exporting {
-        exporter,
-        queue: Arc::clone(queue),
-        settings: settings.clone(),
-        builder: Builder::new(),
-        asked,
-        flush: None,
-        failures: 0,
-        told: None,
-    };
-    std::thread::Builder::new()
-        .name("telemetry".to_owned())
-        .spawn(move || runtime.block_on(exporting.run()))?;
-    Ok(flushes)
+    Ok((runtime, exporter))
 }
 
 struct Exporting {
     exporter: SpanExporter,
     queue: Arc<SpanQueue>,
     settings: TraceSettings,
-    builder: Builder,
+    spans: SpanBuilder,
     asked: mpsc::Receiver<Flush>,
     flush: Option<Flush>,
     /// In a row.
@@ -152,6 +161,24 @@ struct Exporting {
 }
 
 impl Exporting {
+    fn new(
+        exporter: SpanExporter,
+        queue: Arc<SpanQueue>,
+        settings: TraceSettings,
+        asked: mpsc::Receiver<Flush>,
+    ) -> Exporting {
+        Exporting {
+            exporter,
+            queue,
+            settings,
+            spans: SpanBuilder::new(),
+            asked,
+            flush: None,
+            failures: 0,
+            told: None,
+        }
+    }
+
     /// Exports until it was asked to flush.
     async fn run(mut self) {
         loop {
@@ -184,7 +211,7 @@ impl Exporting {
 
     /// Exports batch by batch until nothing is left, an export fails, or the time to flush is over.
     async fn export_all(&mut self) {
-        self.builder.adjust();
+        self.spans.adjust();
         loop {
             let batch = self.next_batch();
             if batch.is_empty() {
@@ -208,7 +235,7 @@ impl Exporting {
         let mut spans = Vec::new();
         for _ in 0..self.settings.batch.max(1) {
             match self.queue.pop() {
-                Some(Item::Record(record)) => self.builder.build(&record, &mut spans),
+                Some(Item::Record(record)) => self.spans.build(&record, &mut spans),
                 Some(Item::Span(span)) => spans.push(*span),
                 None => break,
             }

@@ -15,19 +15,19 @@ pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
 
 /// Turns records into spans. The clock of the process is compared with the time of day once for each
 /// batch, so that spans follow when the latter is set.
-pub(super) struct Builder {
+pub(super) struct SpanBuilder {
     now: Instant,
     time: SystemTime,
     scope: InstrumentationScope,
 }
 
-impl Builder {
-    pub(super) fn new() -> Builder {
+impl SpanBuilder {
+    pub(super) fn new() -> SpanBuilder {
         let scope = InstrumentationScope::builder("mcpd")
             .with_version(env!("CARGO_PKG_VERSION"))
             .with_schema_url(SCHEMA_URL)
             .build();
-        Builder {
+        SpanBuilder {
             now: Instant::now(),
             time: SystemTime::now(),
             scope,
