@@ -16,7 +16,10 @@ use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
 use crate::lifecycle::{Backoff, DrainCause, Event, Lifecycle, Phase};
 use crate::scheduler::{self, Scheduler};
-use crate::telemetry::{ConnMetrics, Exporter, LogControl, ProcessMetrics, RouteCatalog};
+use crate::telemetry::{
+    self, ConnMetrics, Exporter, LogControl, LogError, ProcessMetrics, RouteCatalog, Sampling,
+    Spans,
+};
 use routes::Routes;
 use std::io;
 use std::net::SocketAddr;
@@ -40,7 +43,7 @@ pub type Reload = Box<dyn Fn() -> Result<Config, String>>;
 /// # Errors
 /// Something without which there is no point in trying again: no threads, no signals, a second
 /// server in one process.
-pub fn serve(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Result<()> {
+pub fn serve(config: Config, observed: Observed, reload: Reload) -> io::Result<()> {
     // The control loop, timers, and the work of handlers that do not answer at once.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.data.worker_threads())
@@ -48,7 +51,7 @@ pub fn serve(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Re
         .enable_all()
         .build()?;
     let served = runtime.block_on(async {
-        let mut server = Server::start(config, logs, reload)?;
+        let mut server = Server::start(config, observed, reload)?;
         server.run().await;
         Ok(())
     });
@@ -57,15 +60,38 @@ pub fn serve(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Re
     served
 }
 
+/// Logs and spans of a process. The default has none.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// Where logs are changed and flushed.
+    pub logs: Option<LogControl>,
+    /// Where spans go.
+    pub spans: Spans,
+}
+
+/// Has the process log as it is configured. Spans go out once it [serves](serve).
+///
+/// # Errors
+/// Logs go elsewhere already, or there is no thread to be had.
+pub fn observe(config: &Config) -> Result<Observed, LogError> {
+    let spans = Spans::new(settings::traces(config));
+    let logs = telemetry::init_logs(&settings::logs(config), &spans)?;
+    let logs = Some(logs);
+    Ok(Observed { logs, spans })
+}
+
 /// A running server.
 struct Server {
     config: Config,
     reload: Reload,
     logs: Option<LogControl>,
+    spans: Spans,
+    sampling: Sampling,
     lifecycle: Lifecycle,
     metrics: ProcessMetrics,
     conn_metrics: Arc<ConnMetrics>,
     registry: Arc<Registry>,
+    scheduler: Arc<Scheduler>,
     routes: Routes,
     settings: watch::Sender<Settings>,
     status: Status,
@@ -90,12 +116,20 @@ enum Wake {
 }
 
 impl Server {
-    fn start(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Result<Server> {
+    fn start(config: Config, observed: Observed, reload: Reload) -> io::Result<Server> {
+        let Observed { logs, mut spans } = observed;
         descriptors::raise_limit();
-        let exporter = Arc::new(Exporter::install().map_err(io::Error::other)?);
+        let exporter = Arc::new(
+            Exporter::install()
+                .map_err(io::Error::other)?
+                .with_logs(logs.clone()),
+        );
         let metrics = ProcessMetrics::new(Phase::ALL.map(Phase::name));
         let catalog = Arc::new(RouteCatalog::default());
-        let conn_metrics = Arc::new(ConnMetrics::new(Arc::clone(&catalog)));
+        let mut conn_metrics = ConnMetrics::new(Arc::clone(&catalog));
+        conn_metrics.set_counting(config.metrics.enabled);
+        let sampling = start_spans(&mut spans, &config, &mut conn_metrics, &catalog);
+        let conn_metrics = Arc::new(conn_metrics);
         exporter.show(Arc::clone(&conn_metrics));
         let threads = config.data.worker_threads();
         let pulses = threads::pulses(threads);
@@ -105,7 +139,7 @@ impl Server {
         let (lifecycle, registry) = (Lifecycle::new(), Arc::new(Registry::default()));
         let queues = Arc::clone(exporter.queues());
         let scheduler = Arc::new(Scheduler::new(scheduler::DEFAULT_LIMITS, queues));
-        let routes = Routes::new(&config, scheduler, catalog, metrics.clone());
+        let routes = Routes::new(&config, Arc::clone(&scheduler), catalog, metrics.clone());
         let settings = watch::Sender::new(settings::connections(&config));
         let status = Status {
             server_id: config.server_id.as_str().into(),
@@ -126,10 +160,13 @@ impl Server {
             config,
             reload,
             logs,
+            spans,
+            sampling,
             lifecycle,
             metrics,
             conn_metrics,
             registry,
+            scheduler,
             routes,
             settings,
             status,
@@ -248,6 +285,23 @@ impl Server {
             }
         }
     }
+}
+
+/// Has spans exported. That they cannot be is no reason not to serve.
+fn start_spans(
+    spans: &mut Spans,
+    config: &Config,
+    connections: &mut ConnMetrics,
+    catalog: &Arc<RouteCatalog>,
+) -> Sampling {
+    for why in &config.tracing.ignored {
+        tracing::warn!(%why, "a variable of OpenTelemetry is ignored");
+    }
+    let (sampling, started) = spans.start(connections, catalog);
+    if let Err(error) = started {
+        tracing::error!(%error, "no spans are exported");
+    }
+    sampling
 }
 
 /// Tells on standard output where a port is, for people and for scripts that asked for port 0. Logs

@@ -2,6 +2,7 @@
 
 use super::{Server, settings};
 use crate::config::Config;
+use crate::telemetry::SamplingSettings;
 use std::sync::atomic::Ordering;
 
 /// Loads the configuration again and applies what differs, all of it or nothing.
@@ -38,6 +39,16 @@ fn apply(server: &mut Server, config: &Config) -> Result<(), String> {
         && let Err(error) = logs.set_filter(&config.log.filter)
     {
         tracing::warn!(%error, "the log filter stays");
+    }
+    let sampling = settings::sampling(config);
+    // What was changed at run time stays, unless the configuration has changed too.
+    if sampling != settings::sampling(&server.config) {
+        let routes = server.sampling.get().routes;
+        let sampling = SamplingSettings { routes, ..sampling };
+        server
+            .sampling
+            .set(sampling)
+            .map_err(|error| error.to_string())?;
     }
     // For connections from now on; those that are open keep what they were accepted with.
     server.settings.send_replace(settings::connections(config));

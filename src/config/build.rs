@@ -10,9 +10,11 @@ use ::config::{Value, ValueKind};
 use super::handlers;
 use super::keys;
 use super::problem::{Problem, ProblemKind};
+use super::tracing;
 use super::validated::{
     Config, DataConfig, DrainConfig, GoawayConfig, HeartbeatConfig, LimitsConfig, LogConfig,
-    LogFormat, Origins, ProxyProtocol, Readiness, RoutesConfig, SchedulerConfig, SidecarConfig,
+    LogFormat, MetricsConfig, Origins, ProxyProtocol, Readiness, RoutesConfig, SchedulerConfig,
+    SidecarConfig,
 };
 use super::value::{Parsed, parse, show, show_duration, show_size};
 
@@ -132,7 +134,14 @@ impl Settings {
         }
     }
 
-    fn flag(&self, key: &str) -> bool {
+    pub(super) fn ratio(&self, key: &str) -> f64 {
+        match self.values.get(key) {
+            Some(Parsed::Ratio(ratio)) => *ratio,
+            _ => 0.0,
+        }
+    }
+
+    pub(super) fn flag(&self, key: &str) -> bool {
         matches!(self.values.get(key), Some(Parsed::Bool(true)))
     }
 
@@ -184,10 +193,15 @@ pub(super) fn build(settings: &mut Settings) -> Config {
             format: match s.word("log.format") {
                 "pretty" => LogFormat::Pretty,
                 "json" => LogFormat::Json,
+                "ecs" => LogFormat::Ecs,
                 _ => LogFormat::Auto,
             },
             filter: s.text("log.filter").unwrap_or_default(),
         },
+        metrics: MetricsConfig {
+            enabled: s.flag("metrics.enabled"),
+        },
+        tracing: tracing::build(s),
         origins: Origins(s.origins.clone()),
     }
 }

@@ -119,6 +119,8 @@ impl Config {
         self.server_id.clone_from(&running.server_id);
         self.sidecar = running.sidecar.clone();
         self.log.format = running.log.format;
+        self.metrics = running.metrics.clone();
+        self.tracing.keep_what_needs_restart(&running.tracing);
     }
 
     /// All keys outside the handlers that have a value, in table order.
@@ -161,7 +163,9 @@ impl Config {
             ),
             ("log.format", word(self.log.format)),
             ("log.filter", self.log.filter.clone()),
+            ("metrics.enabled", self.metrics.enabled.to_string()),
         ]);
+        list.extend(self.tracing.plain());
         list
     }
 
@@ -244,6 +248,7 @@ impl From<LogFormat> for &'static str {
             LogFormat::Auto => "auto",
             LogFormat::Pretty => "pretty",
             LogFormat::Json => "json",
+            LogFormat::Ecs => "ecs",
         }
     }
 }

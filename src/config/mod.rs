@@ -12,6 +12,7 @@ mod keys;
 mod layers;
 mod lines;
 mod problem;
+mod tracing;
 mod validated;
 mod value;
 
@@ -26,10 +27,11 @@ use std::path::PathBuf;
 pub use effective::{ReloadDiff, Setting};
 pub use keys::{KEYS, KeyDoc, Kind};
 pub use problem::{ConfigErrors, Problem, ProblemKind};
+pub use tracing::{OtlpProtocol, TracingConfig};
 pub use validated::{
     Config, DataConfig, DrainConfig, GoawayConfig, HandlerConfig, HeartbeatConfig, Latency,
-    LimitsConfig, LogConfig, LogFormat, ProxyProtocol, Readiness, RoutesConfig, SidecarConfig,
-    StaticBody,
+    LimitsConfig, LogConfig, LogFormat, MetricsConfig, ProxyProtocol, Readiness, RoutesConfig,
+    SidecarConfig, StaticBody,
 };
 
 /// Where [`load`] looks. The default is nowhere: built-in values only.
@@ -38,7 +40,8 @@ pub struct LoadOptions {
     /// A YAML (`.yaml`, `.yml`) or TOML (`.toml`) file of at most 1 MiB.
     pub file: Option<PathBuf>,
     /// Environment variables. Those that begin with `MCPD__` are keys, with
-    /// `__` between the levels; `HOSTNAME` is the default of `server_id`.
+    /// `__` between the levels; `HOSTNAME` is the default of `server_id`, and some of OpenTelemetry's
+    /// `OTEL_` are defaults of `tracing.*`.
     pub env: BTreeMap<String, String>,
     /// Values from the command line; a later one wins.
     pub flags: Vec<Flag>,
@@ -56,7 +59,9 @@ impl LoadOptions {
                     value.to_string_lossy().into_owned(),
                 )
             })
-            .filter(|(name, _)| name.starts_with("MCPD__") || name == "HOSTNAME")
+            .filter(|(name, _)| {
+                name.starts_with("MCPD__") || name == "HOSTNAME" || tracing::is_variable(name)
+            })
             .collect();
         Self { file, env, flags }
     }
@@ -112,7 +117,8 @@ impl Flag {
 pub fn load(options: LoadOptions) -> Result<Config, ConfigErrors> {
     let mut problems = Vec::new();
     let hostname = options.env.get("HOSTNAME").map(String::as_str);
-    let mut stack = vec![layers::defaults(hostname)];
+    let (said, ignored) = tracing::said(&options.env);
+    let mut stack = vec![layers::defaults(hostname), layers::opentelemetry(&said)];
     if let Some(path) = &options.file {
         stack.push(layers::file(path, &mut problems));
     }
@@ -120,7 +126,8 @@ pub fn load(options: LoadOptions) -> Result<Config, ConfigErrors> {
     for Flag { key, value, name } in &options.flags {
         stack.push(layers::flag(key, value, name, &mut problems));
     }
-    let config = resolve(stack, &mut problems);
+    let mut config = resolve(stack, &mut problems);
+    config.tracing.ignored = ignored;
     if problems.is_empty() {
         Ok(config)
     } else {

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::tracing::TracingConfig;
 use crate::lifecycle::DrainWindows;
 
 /// A whole configuration. [`Config::default`] is what a server without any
@@ -42,6 +43,10 @@ pub struct Config {
     pub handlers: BTreeMap<String, HandlerConfig>,
     /// Logging.
     pub log: LogConfig,
+    /// Counting.
+    pub metrics: MetricsConfig,
+    /// Exporting spans.
+    pub tracing: TracingConfig,
     pub(super) origins: Origins,
 }
 
@@ -289,4 +294,13 @@ pub enum LogFormat {
     Pretty,
     /// For collectors.
     Json,
+    /// For collectors that know the Elastic Common Schema.
+    Ecs,
+}
+
+/// Keys `metrics.*`; need a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Whether frames and requests are counted. Default true.
+    pub enabled: bool,
 }

@@ -7,12 +7,12 @@ pub use bind::{bind, check};
 
 use crate::conn::{Dispatch, Refusal, Route};
 use crate::handler::Handler;
-use crate::message::{Answer, Call, Outcome, OwnedCall};
+use crate::message::{Answer, Begun, Call, Outcome, OwnedCall, Work};
 use crate::router::document::{PriorityBounds, RateLimitSpec};
 use crate::router::handle::Handle;
 use crate::router::table::Table;
 use crate::scheduler::Admission;
-use crate::telemetry::RouteStats;
+use crate::telemetry::{RouteStats, Traced};
 use arc_swap::Guard;
 use mcpd_proto::{ErrorCode, Qos};
 use rate::Bucket;
@@ -158,14 +158,25 @@ impl BoundRoute {
     /// Runs the handler; work that is answered later waits for its places first.
     #[inline]
     fn run<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
-        match self.handler.call(call) {
-            Outcome::Later(work) => {
-                let deadline = call.received + call.timeout(self.timeout);
-                let priority = call.priority.clamp(self.priority.min, self.priority.max);
-                self.admission.admit(work, priority, deadline)
-            }
-            now => now,
+        if let Some(span) = call.span {
+            span.start();
         }
+        match self.handler.call(call) {
+            Outcome::Later(work) => self.admit(call, work),
+            // A handler that lets its work wait knows of nobody else who does.
+            ready => ready,
+        }
+    }
+
+    /// Lets work that takes its time wait for its place.
+    fn admit(&self, call: &Call<'_>, work: Work) -> Outcome<'static> {
+        let deadline = call.received + call.timeout(self.timeout);
+        let priority = call.priority.clamp(self.priority.min, self.priority.max);
+        let work = match call.span {
+            Some(span) => Box::pin(Traced::new(work, Arc::clone(span))),
+            None => work,
+        };
+        self.admission.admit(work, priority, deadline)
     }
 
     /// Runs the handler when the leaky bucket of the route lets it.
@@ -180,10 +191,14 @@ impl BoundRoute {
             Ok(wait) if wait.is_zero() => self.run(call),
             Ok(wait) => {
                 let (route, call) = (Arc::clone(self), OwnedCall::from(call));
-                Outcome::Later(Box::pin(async move {
+                let begun = Begun::default();
+                let begins = begun.clone();
+                let work = Box::pin(async move {
                     tokio::time::sleep_until((now + wait).into()).await;
+                    begins.set();
                     route.run_owned(&call).await
-                }))
+                });
+                Outcome::Waiting(work, begun)
             }
         }
     }
@@ -191,11 +206,11 @@ impl BoundRoute {
     async fn run_owned(&self, call: &OwnedCall) -> Answer<'static> {
         let outcome = call.as_call().map(|call| match self.run(&call) {
             Outcome::Now(answer) => Outcome::Now(answer.into_owned()),
-            Outcome::Later(work) => Outcome::Later(work),
+            Outcome::Later(work) | Outcome::Waiting(work, _) => Outcome::Later(work),
         });
         match outcome {
             Some(Outcome::Now(answer)) => answer,
-            Some(Outcome::Later(work)) => work.await,
+            Some(Outcome::Later(work) | Outcome::Waiting(work, _)) => work.await,
             None => Answer::error(ErrorCode::INTERNAL, "the request cannot be read again"),
         }
     }

@@ -25,7 +25,7 @@ const RETRY_AFTER: std::ops::RangeInclusive<Duration> =
 /// How many may run and how many may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests that run at one time, at least 1.
+    /// Requests that run at one time.
     pub running: usize,
     /// Requests that wait for a place; 0 refuses what finds none.
     pub waiting: usize,

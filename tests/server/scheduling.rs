@@ -155,6 +155,34 @@ fn the_whole_server_has_a_limit_too_but_not_for_answers_in_place() {
     peer.expect_alive(9);
 }
 
+/// At the end of a drain what runs is cut off; what waits is said not to have run.
+#[test]
+fn what_waits_at_the_end_of_a_drain_has_not_run() {
+    let start = slow(Start::new(), "10m")
+        .set("HANDLERS__SLOW__CONCURRENCY", "1")
+        .set("DRAIN__FINISH", "200ms");
+    let mut server = routed(start, &[SLOW, ECHO]);
+    let mut peer = server.peer();
+    for seq in 1..=3 {
+        send(&mut peer, seq, "slow", 0);
+    }
+    server.await_metric(&depth(0), |n| n == 2.0);
+    server.signal("TERM");
+    assert!(matches!(peer.expect().frame(), Frame::GoAway(_)));
+    let mut got: Vec<_> = (0..3).map(|_| outcome(&peer.expect())).collect();
+    got.sort_by_key(|(seq, _)| *seq);
+    let codes = [
+        ErrorCode::DEADLINE_EXCEEDED,
+        ErrorCode::DRAINING,
+        ErrorCode::DRAINING,
+    ];
+    let expected: Vec<_> = (1..=3).zip(codes.map(Some)).collect();
+    assert_eq!(got, expected);
+    peer.expect_end(ErrorCode::CLOSING);
+    drop(peer);
+    assert_eq!(server.await_exit(), Some(0));
+}
+
 #[test]
 fn a_leaky_bucket_spreads_a_burst_and_refuses_what_is_over_it() {
     let even = "topic: even, handler: echo, \
