@@ -17,6 +17,7 @@ mod echo;
 mod idle;
 mod lookup;
 mod startup;
+mod telemetry;
 
 /// A kind of figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,15 +27,17 @@ pub(crate) enum Section {
     Startup,
     Codec,
     Lookup,
+    Telemetry,
 }
 
 /// In the order in which they are measured.
-pub(crate) const ALL: [Section; 5] = [
+pub(crate) const ALL: [Section; 6] = [
     Section::Echo,
     Section::Idle,
     Section::Startup,
     Section::Codec,
     Section::Lookup,
+    Section::Telemetry,
 ];
 
 /// What is measured, and how long.
@@ -81,6 +84,8 @@ struct Record {
     codec: Option<micro::Costs>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lookup: Option<micro::Costs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    telemetry: Option<telemetry::Telemetry>,
 }
 
 /// Measures the given sections, prints them as they are ready and writes the record if asked to.
@@ -113,6 +118,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         startup: None,
         codec: None,
         lookup: None,
+        telemetry: None,
     };
     println!("{}", record.machine.summary());
     for (name, version) in &record.versions {
@@ -125,6 +131,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             Section::Startup => record.startup = startup::measure(&plan)?,
             Section::Codec => record.codec = Some(codec::measure(&plan)?),
             Section::Lookup => record.lookup = Some(lookup::measure(&plan)?),
+            Section::Telemetry => record.telemetry = telemetry::measure(&plan)?,
         }
     }
     if let Some(path) = &options.json {
@@ -148,6 +155,7 @@ fn targets(options: &Options) -> Result<(Vec<Target>, BTreeMap<&'static str, Str
             targets.push(Target::Mcpd {
                 program,
                 ready_addr: options.ready_addr,
+                env: Vec::new(),
             });
         }
         None => eprintln!("without --mcpd PATH only the references are measured"),
