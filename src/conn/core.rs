@@ -113,7 +113,7 @@ impl<D: Dispatch> Core<D> {
         batch: &mut Batch<'t>,
     ) {
         let (request, topic) = (&admitted.request, admitted.topic);
-        let call = Call::new(request, topic, batch.began(), waited, &self.peer);
+        let mut call = Call::new(request, topic, batch.began(), waited, &self.peer);
         let refusing = self.session.is_refusing();
         let peer_max = self.session.peer_max_payload();
         let route = match self.shared.dispatch.route(table, &call, refusing) {
@@ -126,23 +126,20 @@ impl<D: Dispatch> Core<D> {
         if span.is_some() {
             batch.sampled();
         }
-        let traced = Call {
-            span: span.as_ref(),
-            ..call
-        };
+        call.span = span.as_ref();
         if route.is_ordered() && self.works.is_busy(topic.as_str()) {
             let waiting = Waiting {
                 seq: head.seq,
                 route: route.clone(),
-                call: OwnedCall::from(&traced),
+                call: OwnedCall::from(&call),
             };
-            let record = Record::new(&call, head.trace, route.stats(), span);
+            let record = Record::new(&call, head.trace, route.stats());
             let reply = Reply::new(head, record, &self.shared.metrics);
             self.works
                 .wait(reply, request.encoded_len(), topic.as_str(), waiting);
             return self.session.begin(head.seq);
         }
-        let ran = guarded(|| match route.call(&traced) {
+        let ran = guarded(|| match route.call(&call) {
             Outcome::Now(answer) => Ran::Answered(answer::put(lanes, &head, &answer, peer_max)),
             Outcome::Later(work) => Ran::Later(work, None),
             Outcome::Waiting(work, begun) => Ran::Later(work, Some(begun)),
@@ -151,7 +148,7 @@ impl<D: Dispatch> Core<D> {
             Some(Ran::Answered(code)) => code,
             Some(Ran::Later(work, begun)) => {
                 let deadline = call.received + call.timeout(route.timeout());
-                let record = Record::new(&call, head.trace, route.stats(), span);
+                let record = Record::new(&call, head.trace, route.stats());
                 let reply = Reply::new(head, record, &self.shared.metrics);
                 let ordered = route.is_ordered().then(|| topic.as_str());
                 self.works.add(reply, request.encoded_len(), ordered);
@@ -162,13 +159,14 @@ impl<D: Dispatch> Core<D> {
         };
         batch.answered(Some(route.stats()), code, &self.shared.metrics);
         let tracer = &self.shared.metrics.tracer;
-        if tracer.tells(code, span.is_some(), batch.is_verbose()) {
-            let record = Record::new(&call, head.trace, route.stats(), span);
+        if tracer.tells(code, call.span.is_some(), batch.is_verbose()) {
+            let record = Record::new(&call, head.trace, route.stats());
             tracer.ended(record.end(code, Instant::now()));
         }
     }
 
     /// Answers a request that is not run.
+    #[cold]
     fn refuse<'t>(
         &self,
         refusal: &Refusal<'t>,
@@ -186,12 +184,16 @@ impl<D: Dispatch> Core<D> {
         let span = metrics.tracer.head(&mut head.trace, stats, call.received);
         let peer_max = self.session.peer_max_payload();
         let code = answer::put(lanes, &head, &refusal.answer, peer_max);
-        batch.answered(refusal.stats, code, metrics);
+        batch.refused(refusal.stats, code, metrics);
         if metrics
             .tracer
             .tells(code, span.is_some(), batch.is_verbose())
         {
-            let record = Record::new(call, head.trace, stats, span);
+            let call = Call {
+                span: span.as_ref(),
+                ..*call
+            };
+            let record = Record::new(&call, head.trace, stats);
             metrics.tracer.ended(record.end(code, Instant::now()));
         }
     }
@@ -223,7 +225,7 @@ impl<D: Dispatch> Core<D> {
                 let (none, began) = (metrics.routes.none(), batch.began());
                 let span = metrics.tracer.head(&mut head.trace, none, began);
                 let code = answer::put(lanes, &head, &answer, peer_max);
-                batch.answered(None, code, metrics);
+                batch.refused(None, code, metrics);
                 if metrics
                     .tracer
                     .tells(code, span.is_some(), batch.is_verbose())

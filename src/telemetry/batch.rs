@@ -94,8 +94,19 @@ impl<'t> Batch<'t> {
         }
     }
 
-    /// A request of this batch was answered; without a route it counts as `_none`.
-    #[inline]
+    /// A request of this batch was refused; without a route it counts as `_none`.
+    #[cold]
+    pub(crate) fn refused(
+        &mut self,
+        stats: Option<&'t Arc<RouteStats>>,
+        code: Option<ErrorCode>,
+        metrics: &ConnMetrics,
+    ) {
+        self.answered(stats, code, metrics);
+    }
+
+    /// A request of this batch was answered by its route.
+    #[inline(always)]
     pub(crate) fn answered(
         &mut self,
         stats: Option<&'t Arc<RouteStats>>,

@@ -67,9 +67,9 @@ pub struct RouteLabel<'n> {
 /// What is observed of one route of a table.
 #[derive(Debug)]
 pub struct RouteStats {
-    pub(super) name: Box<str>,
-    pub(super) pattern: Box<str>,
-    pub(super) handler: Box<str>,
+    pub(super) name: Arc<str>,
+    pub(super) pattern: Arc<str>,
+    pub(super) handler: Arc<str>,
     /// Requests whose random number is below are sampled.
     pub(super) threshold: AtomicU64,
     counts: Arc<Counts>,

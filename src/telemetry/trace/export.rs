@@ -231,10 +231,10 @@ impl Exporting {
     }
 
     fn next_batch(&self) -> Vec<SpanData> {
-        let mut spans = Vec::new();
+        let mut spans = Vec::with_capacity(self.settings.batch * 3);
         for _ in 0..self.settings.batch.max(1) {
             match self.queue.pop() {
-                Some(Item::Record(record)) => self.spans.build(&record, &mut spans),
+                Some(Item::Record(record)) => self.spans.build(record, &mut spans),
                 Some(Item::Span(span)) => spans.push(*span),
                 None => break,
             }

@@ -98,7 +98,7 @@ impl Tracer {
     /// Whether anything but the counts is to be told of a request with this code.
     #[inline]
     pub(crate) fn tells(&self, code: Option<ErrorCode>, is_sampled: bool, verbose: bool) -> bool {
-        is_sampled || verbose || code.is_some_and(is_fault)
+        is_sampled | verbose || code.is_some_and(is_fault)
     }
 
     /// Whether every frame gets a log line.

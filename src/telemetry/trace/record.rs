@@ -130,7 +130,6 @@ impl Record {
         call: &Call<'_>,
         answer: Option<Trace>,
         stats: &Arc<RouteStats>,
-        span: Option<Arc<CallSpan>>,
     ) -> Box<Record> {
         let parent = call.meta.trace().map(|trace| trace.span_id);
         Box::new(Record {
@@ -143,7 +142,7 @@ impl Record {
             priority: call.priority,
             qos: call.qos as u8,
             answer: answer.zip(parent),
-            span,
+            span: call.span.cloned(),
             ended: call.received,
             code: None,
         })

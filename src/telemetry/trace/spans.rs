@@ -8,6 +8,7 @@ use opentelemetry::trace::{
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 /// The version of the semantic conventions that attributes follow.
@@ -40,14 +41,16 @@ impl SpanBuilder {
     }
 
     /// Appends the spans of a record, the server's first.
-    pub(super) fn build(&self, record: &Record, out: &mut Vec<SpanData>) {
-        let Some(span) = &record.span else { return };
+    pub(super) fn build(&self, mut record: Box<Record>, out: &mut Vec<SpanData>) {
+        let Some(span) = record.span.clone() else {
+            return;
+        };
         let name = match record.kind {
             Kind::Request => Cow::Owned(format!("process {}", record.stats.name)),
             kind => Cow::Borrowed(kind.name()),
         };
         let mut server = self.span(
-            record,
+            &record,
             span.own.span_id,
             name,
             record.received,
@@ -58,11 +61,11 @@ impl SpanBuilder {
             server.parent_span_id = SpanId::from_bytes(parent);
             server.parent_span_is_remote = true;
         }
-        server.attributes = attributes(record, span.why);
+        server.attributes = attributes(&mut record, span.why);
         server.status = status(record.code);
         out.push(server);
         if record.has_children() {
-            self.children(record, out);
+            self.children(&record, out);
         }
     }
 
@@ -126,14 +129,28 @@ impl SpanBuilder {
 }
 
 fn status(code: Option<ErrorCode>) -> Status {
-    code.map_or(Status::Unset, |code| Status::error(code.to_string()))
+    code.map_or(Status::Unset, |code| Status::Error {
+        description: text_of(code),
+    })
 }
 
-fn attributes(record: &Record, why: Why) -> Vec<KeyValue> {
-    let mut list = vec![KeyValue::new("mcpd.sampling", why.name())];
+/// A code's name, which is no allocation for those that have one.
+fn text_of(code: ErrorCode) -> Cow<'static, str> {
+    match code.name() {
+        Some(name) => Cow::Borrowed(name),
+        None => Cow::Owned(code.to_string()),
+    }
+}
+
+/// At most so many attributes has a span of ours.
+const ATTRIBUTES: usize = 16;
+
+/// Takes the topic along, so that it is not copied.
+fn attributes(record: &mut Record, why: Why) -> Vec<KeyValue> {
+    let mut list = Vec::with_capacity(ATTRIBUTES);
+    list.push(KeyValue::new("mcpd.sampling", why.name()));
     if let Some(peer) = &record.peer {
         list.push(number("mcpd.connection", peer.connection));
-        list.push(KeyValue::new("client.address", peer.addr.ip().to_string()));
         let client = peer.client_id.clone();
         list.extend(client.map(|id| KeyValue::new("messaging.client.id", id)));
     }
@@ -141,28 +158,27 @@ fn attributes(record: &Record, why: Why) -> Vec<KeyValue> {
         list.push(KeyValue::new("mcpd.frame", record.kind.name()));
         return list;
     }
-    let text = |key, value: &str| KeyValue::new(key, value.to_owned());
-    let code = record.code.map(|code| code.to_string());
+    let stats = &record.stats;
+    let code = record.code.map_or(Cow::Borrowed("OK"), text_of);
+    if record.code.is_some() {
+        list.push(KeyValue::new("error.type", code.clone()));
+    }
     list.extend([
         KeyValue::new("messaging.system", "mcp"),
         KeyValue::new("messaging.operation.type", "process"),
         KeyValue::new("messaging.operation.name", "process"),
-        text("mcpd.route", &record.stats.name),
-        text("mcpd.code", code.as_deref().unwrap_or("OK")),
+        KeyValue::new("mcpd.route", Arc::clone(&stats.name)),
+        KeyValue::new("mcpd.code", code),
     ]);
-    if !record.stats.pattern.is_empty() {
-        list.push(text(
-            "messaging.destination.template",
-            &record.stats.pattern,
-        ));
-    }
-    if let Some(code) = &code {
-        list.push(text("error.type", code));
+    if !stats.pattern.is_empty() {
+        let pattern = Arc::clone(&stats.pattern);
+        list.push(KeyValue::new("messaging.destination.template", pattern));
     }
     // A batch that was slow as a whole is of no topic.
     if !record.topic.is_empty() {
+        let topic = String::from(std::mem::take(&mut record.topic));
         list.extend([
-            text("messaging.destination.name", &record.topic),
+            KeyValue::new("messaging.destination.name", topic),
             number("messaging.message.body.size", record.body as u64),
             number("mcpd.priority", record.priority.into()),
             number("mcpd.qos", record.qos.into()),

@@ -34,7 +34,7 @@ impl Jaeger {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/jaeger");
         let built = Command::new(script).stderr(Stdio::inherit()).output();
         let built = built.expect("tests/support/jaeger runs");
-        assert!(built.status.success(), "make tools-jaeger builds it");
+        assert!(built.status.success(), "`make jaeger` builds it");
         let program = String::from_utf8(built.stdout).unwrap();
         let [grpc, http, query] = [free(), free(), free()];
         let mut command = Command::new(program.trim());
