@@ -1,6 +1,8 @@
 //! The orderly stop: GOAWAY to everyone, evenly; finish what is in flight; CLOSING; close.
 
+use super::control::DrainWish;
 use super::{Server, Signals};
+use crate::admin::DrainView;
 use crate::conn::{Order, Registry};
 use crate::lifecycle::{DrainCause, DrainPlan, Stage};
 use crate::telemetry::random_unit;
@@ -22,6 +24,7 @@ const REDIAL_SPREAD: Duration = Duration::from_secs(1);
 /// A drain under way.
 struct Drain {
     plan: DrainPlan,
+    cause: DrainCause,
     began: Instant,
     /// Connections at the beginning, in the order in which they are told.
     first: Vec<u64>,
@@ -32,8 +35,12 @@ struct Drain {
 /// Runs the whole drain; the caller has made it visible already.
 pub(super) async fn run(server: &mut Server, cause: DrainCause) {
     let mut drain = Drain::new(server, cause);
+    if let Some(wish) = server.wish.take() {
+        drain.grant(wish, server);
+    }
     loop {
         let stage = drain.plan.stage(Instant::now());
+        drain.show(server);
         match stage {
             Stage::Delay => {}
             Stage::Spread => drain.spread(&server.registry),
@@ -54,6 +61,7 @@ pub(super) async fn run(server: &mut Server, cause: DrainCause) {
             () = tokio::time::sleep_until(drain.next_look()) => {}
             () = server.registry.empty(), if stage != Stage::Delay => {}
             hasten = server.signals.hasten() => if hasten { drain.hasten() },
+            Some(wish) = server.wishes.recv() => drain.grant(wish, server),
         }
     }
     drain.close(server).await;
@@ -99,6 +107,7 @@ impl Drain {
         let (told, finishing) = (HashSet::new(), HashSet::new());
         Drain {
             plan,
+            cause,
             began,
             first,
             told,
@@ -111,6 +120,28 @@ impl Drain {
         let soon = Instant::now() + TICK;
         let change = self.plan.next_change(Instant::now());
         change.map_or(soon, |change| change.min(soon)).into()
+    }
+
+    /// Does what the admin API was asked for, and lets it tell.
+    fn grant(&mut self, wish: DrainWish, server: &Server) {
+        if wish.hasten {
+            self.hasten();
+        }
+        self.show(server);
+        // Whoever asked may have lost their patience.
+        let _ = wish.seen.send(());
+    }
+
+    /// Lets the admin API show how far it is.
+    fn show(&self, server: &Server) {
+        server.shared.set_drain(DrainView {
+            stage: self.plan.stage(Instant::now()).name(),
+            cause: self.cause.to_string(),
+            began: self.began,
+            ends: self.plan.deadline(Stage::Flush),
+            connections_at_start: self.first.len(),
+            told: self.told.len(),
+        });
     }
 
     fn hasten(&mut self) {
@@ -158,6 +189,7 @@ impl Drain {
     /// Closes the port, ends what is left and sums up.
     async fn close(&mut self, server: &mut Server) {
         server.status.refusing.store(true, Ordering::Relaxed);
+        self.show(server);
         stop_accepting(server).await;
         self.finish(&server.registry);
         let cut = server.registry.len();

@@ -1,6 +1,8 @@
 //! The composition root: the only part that knows every other one.
 
+mod access;
 mod check;
+mod control;
 mod descriptors;
 mod drain;
 mod reload;
@@ -10,7 +12,7 @@ mod threads;
 
 pub use check::{Check, check};
 
-use crate::admin::{self, Status};
+use crate::admin::{self, Api, Ports, Status};
 use crate::config::Config;
 use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
@@ -20,6 +22,7 @@ use crate::telemetry::{
     self, ConnMetrics, Exporter, LogControl, LogError, ProcessMetrics, RouteCatalog, Sampling,
     Spans,
 };
+use control::{DrainWish, MAX_WISHES, Shared};
 use routes::Routes;
 use std::io;
 use std::net::SocketAddr;
@@ -28,7 +31,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// The least pause between two attempts to start: full jitter may give none at all, and a fault that
@@ -51,7 +54,7 @@ pub fn serve(config: Config, observed: Observed, reload: Reload) -> io::Result<(
         .enable_all()
         .build()?;
     let served = runtime.block_on(async {
-        let mut server = Server::start(config, observed, reload)?;
+        let server = Server::start(config, observed, reload)?;
         server.run().await;
         Ok(())
     });
@@ -84,7 +87,6 @@ pub fn observe(config: &Config) -> Result<Observed, LogError> {
 struct Server {
     config: Config,
     reload: Reload,
-    logs: Option<LogControl>,
     spans: Spans,
     sampling: Sampling,
     lifecycle: Lifecycle,
@@ -92,13 +94,20 @@ struct Server {
     conn_metrics: Arc<ConnMetrics>,
     registry: Arc<Registry>,
     scheduler: Arc<Scheduler>,
-    routes: Routes,
+    routes: Arc<Routes>,
+    shared: Arc<Shared>,
+    api: Arc<Api>,
+    wishes: mpsc::Receiver<DrainWish>,
+    /// The wish that the drain began with.
+    wish: Option<DrainWish>,
     settings: watch::Sender<Settings>,
     status: Status,
     workers: Vec<Handle>,
     signals: Signals,
     accepting: Option<JoinHandle<()>>,
+    ports: Ports,
     sidecar_bound: bool,
+    admin_bound: bool,
 }
 
 /// The signals that mean something.
@@ -111,6 +120,7 @@ struct Signals {
 /// What may happen while the server runs.
 enum Wake {
     Drain(DrainCause),
+    Wish(DrainWish),
     Reload,
     Routes,
 }
@@ -140,6 +150,7 @@ impl Server {
         let queues = Arc::clone(exporter.queues());
         let scheduler = Arc::new(Scheduler::new(scheduler::DEFAULT_LIMITS, queues));
         let routes = Routes::new(&config, Arc::clone(&scheduler), catalog, metrics.clone());
+        let routes = Arc::new(routes);
         let settings = watch::Sender::new(settings::connections(&config));
         let status = Status {
             server_id: config.server_id.as_str().into(),
@@ -151,6 +162,18 @@ impl Server {
             refusing: Arc::new(AtomicBool::new(false)),
             exporter,
         };
+        let (wish, wishes) = mpsc::channel(MAX_WISHES);
+        let metrics_of_conns = Arc::clone(&conn_metrics);
+        let shared = Arc::new(Shared::new(
+            Arc::clone(&routes),
+            Arc::clone(&scheduler),
+            &config,
+            metrics_of_conns,
+            logs,
+            wish,
+        ));
+        let api = admin_api(&config, &shared, sampling.clone(), &status)?;
+        tokio::spawn(access::watch(Arc::clone(&api), Arc::clone(&shared)));
         let signals = Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -159,7 +182,6 @@ impl Server {
         Ok(Server {
             config,
             reload,
-            logs,
             spans,
             sampling,
             lifecycle,
@@ -168,23 +190,31 @@ impl Server {
             registry,
             scheduler,
             routes,
+            shared,
+            api,
+            wishes,
+            wish: None,
             settings,
             status,
             workers,
             signals,
             accepting: None,
+            ports: Ports::default(),
             sidecar_bound: false,
+            admin_bound: false,
         })
     }
 
-    async fn run(&mut self) {
+    async fn run(mut self) {
         let cause = match self.become_ready().await {
             Some(cause) => cause,
             None => self.serve_until_drain().await,
         };
         self.transition(Event::Drain { cause });
-        drain::run(self, cause).await;
+        drain::run(&mut self, cause).await;
         self.transition(Event::Stopped);
+        // Whoever asked for the drain is still being told that it began.
+        self.ports.finish().await;
     }
 
     fn transition(&self, event: Event) {
@@ -214,6 +244,7 @@ impl Server {
             tracing::error!(%what, ?wait, "cannot serve, trying again");
             match self.wait_to_retry(wait).await {
                 Wake::Drain(cause) => return Some(cause),
+                Wake::Wish(wish) => return Some(self.wished(wish)),
                 Wake::Reload => reload::run(self),
                 Wake::Routes => {}
             }
@@ -234,7 +265,14 @@ impl Server {
             _ = hangup.recv() => Wake::Reload,
             _ = terminate.recv() => Wake::Drain(DrainCause::Terminate),
             _ = interrupt.recv() => Wake::Drain(DrainCause::Interrupt),
+            Some(wish) = self.wishes.recv() => Wake::Wish(wish),
         }
+    }
+
+    /// Keeps the wish until it shows.
+    fn wished(&mut self, wish: DrainWish) -> DrainCause {
+        self.wish = Some(wish);
+        DrainCause::Admin
     }
 
     async fn try_start(&mut self) -> Result<(), String> {
@@ -243,9 +281,21 @@ impl Server {
             let error = |error: io::Error| format!("cannot listen on {addr} (sidecar): {error}");
             let listener = admin::bind(addr).map_err(error)?;
             let bound = listener.local_addr().map_err(error)?;
-            threads::start_sidecar(listener, self.status.clone()).map_err(error)?;
+            let api = self.config.admin.listen.is_none();
+            let api = api.then(|| Arc::clone(&self.api));
+            let router = admin::router(self.status.clone(), api);
+            threads::start_http("sidecar", listener, router, self.ports.gate()).map_err(error)?;
             self.sidecar_bound = true;
             say("sidecar", bound);
+        }
+        if let Some(addr) = self.config.admin.listen.filter(|_| !self.admin_bound) {
+            let error = |error: io::Error| format!("cannot listen on {addr} (admin): {error}");
+            let listener = admin::bind(addr).map_err(error)?;
+            let bound = listener.local_addr().map_err(error)?;
+            let router = admin::admin_router(Arc::clone(&self.api));
+            threads::start_http("admin", listener, router, self.ports.gate()).map_err(error)?;
+            self.admin_bound = true;
+            say("admin", bound);
         }
         self.routes.load_first().await?;
         let listener = self.bind_data()?;
@@ -276,10 +326,12 @@ impl Server {
                 _ = terminate.recv() => Wake::Drain(DrainCause::Terminate),
                 _ = interrupt.recv() => Wake::Drain(DrainCause::Interrupt),
                 _ = hangup.recv() => Wake::Reload,
+                Some(wish) = self.wishes.recv() => Wake::Wish(wish),
                 () = self.routes.changed() => Wake::Routes,
             };
             match wake {
                 Wake::Drain(cause) => return cause,
+                Wake::Wish(wish) => return self.wished(wish),
                 Wake::Reload => reload::run(self),
                 Wake::Routes => {}
             }
@@ -302,6 +354,26 @@ fn start_spans(
         tracing::error!(%error, "no spans are exported");
     }
     sampling
+}
+
+/// The admin API by these settings.
+fn admin_api(
+    config: &Config,
+    shared: &Arc<Shared>,
+    sampling: Sampling,
+    status: &Status,
+) -> io::Result<Arc<Api>> {
+    let rules = access::rules(config);
+    let rules = rules.map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem))?;
+    let control = Arc::clone(shared) as Arc<dyn admin::Control>;
+    let max_document = config.routes.max_bytes;
+    Ok(Arc::new(Api::new(
+        control,
+        sampling,
+        status.clone(),
+        rules,
+        max_document,
+    )))
 }
 
 /// Tells on standard output where a port is, for people and for scripts that asked for port 0. Logs

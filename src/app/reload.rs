@@ -1,6 +1,6 @@
 //! SIGHUP: takes what may change at run time, and says what needs a restart.
 
-use super::{Server, settings};
+use super::{Server, access, settings};
 use crate::config::Config;
 use crate::telemetry::SamplingSettings;
 use std::sync::atomic::Ordering;
@@ -28,16 +28,17 @@ pub(super) fn run(server: &mut Server) {
         diff.needs_restart.join(" "),
     );
     tracing::info!(changed, restart, "configuration reloaded");
+    server.shared.set_config(&config);
     server.config = config;
 }
 
 fn apply(server: &mut Server, config: &Config) -> Result<(), String> {
     // First what may fail for reasons that the configuration alone does not show. The filter was
     // parsed already; that it cannot be set says only that nobody logs.
+    let rules = access::rules(config)?;
     server.routes.reconfigure(config, &server.config)?;
-    if let Some(logs) = &server.logs
-        && let Err(error) = logs.set_filter(&config.log.filter)
-    {
+    server.api.set_rules(rules);
+    if let Err(error) = server.shared.use_filter(&config.log.filter) {
         tracing::warn!(%error, "the log filter stays");
     }
     let sampling = settings::sampling(config);

@@ -39,10 +39,11 @@ pub(super) fn connections(config: &Config) -> Settings {
         close_linger: limits.close_linger,
         allow_plaintext_token: data.allow_plaintext_token,
     };
+    let http_ports = 1 + usize::from(config.admin.listen.is_some());
     let listen = ListenSettings {
         addr: data.listen,
         backlog: data.backlog,
-        max_connections: super::descriptors::room_for(data.max_connections),
+        max_connections: super::descriptors::room_for(data.max_connections, http_ports),
         accepts_per_second: data.accepts_per_second.unwrap_or_default(),
         proxy_protocol: data.proxy_protocol == ProxyProtocol::Required,
         proxy_timeout: limits.hello_timeout,

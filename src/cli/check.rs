@@ -120,8 +120,8 @@ fn find(args: &Check) -> io::Result<(Findings, Exit)> {
 impl Findings {
     fn look_at(&mut self, config: &Config) -> io::Result<()> {
         let found = app::check(config)?;
-        if let Some(problem) = found.handlers {
-            self.problems.push(Finding::handlers(problem));
+        for problem in found.handlers.into_iter().chain(found.tokens) {
+            self.problems.push(Finding::of_file(problem));
         }
         self.add_routes(&found.source, &found.routes, &found.warnings);
         if let Some(document) = &found.document {
@@ -255,12 +255,12 @@ impl Finding {
         }
     }
 
-    /// `handlers.<name>: what is wrong`.
-    fn handlers(problem: String) -> Finding {
+    /// `handlers.<name>: what is wrong` with a file that the configuration names.
+    fn of_file(problem: String) -> Finding {
         let (key, message) = problem.split_once(": ").unwrap_or(("handlers", &problem));
         Finding {
             about: "config",
-            origin: "handlers".to_owned(),
+            origin: key.split('.').next().unwrap_or(key).to_owned(),
             line: None,
             key: Some(key.to_owned()),
             value: None,

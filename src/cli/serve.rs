@@ -107,7 +107,11 @@ pub(super) fn run(args: Serve) -> Exit {
         Ok(()) => Exit::Ok,
         Err(error) => {
             complain(&format!("cannot serve: {error}"));
-            Exit::Internal
+            match error.kind() {
+                // What a file says that the configuration names.
+                std::io::ErrorKind::InvalidInput => Exit::Usage,
+                _ => Exit::Internal,
+            }
         }
     }
 }

@@ -29,10 +29,13 @@ pub use keys::{KEYS, KeyDoc, Kind};
 pub use problem::{ConfigErrors, Problem, ProblemKind};
 pub use tracing::{OtlpProtocol, TracingConfig};
 pub use validated::{
-    Config, DataConfig, DrainConfig, GoawayConfig, HandlerConfig, HeartbeatConfig, Latency,
-    LimitsConfig, LogConfig, LogFormat, MetricsConfig, ProxyProtocol, Readiness, RoutesConfig,
-    SidecarConfig, StaticBody,
+    AdminConfig, Config, DataConfig, DrainConfig, GoawayConfig, HandlerConfig, HeartbeatConfig,
+    Latency, LimitsConfig, LogConfig, LogFormat, LoopbackAccess, MetricsConfig, ProxyProtocol,
+    Readiness, RoutesConfig, SchedulerConfig, SidecarConfig, StaticBody,
 };
+
+/// Set in every container that Kubernetes runs.
+const KUBERNETES: &str = "KUBERNETES_SERVICE_HOST";
 
 /// Where [`load`] looks. The default is nowhere: built-in values only.
 #[derive(Clone, Debug, Default)]
@@ -40,8 +43,9 @@ pub struct LoadOptions {
     /// A YAML (`.yaml`, `.yml`) or TOML (`.toml`) file of at most 1 MiB.
     pub file: Option<PathBuf>,
     /// Environment variables. Those that begin with `MCPD__` are keys, with
-    /// `__` between the levels; `HOSTNAME` is the default of `server_id`, and some of OpenTelemetry's
-    /// `OTEL_` are defaults of `tracing.*`.
+    /// `__` between the levels; `HOSTNAME` is the default of `server_id`, some of OpenTelemetry's
+    /// `OTEL_` are defaults of `tracing.*`, and `KUBERNETES_SERVICE_HOST` tells that this process runs
+    /// in a pod.
     pub env: BTreeMap<String, String>,
     /// Values from the command line; a later one wins.
     pub flags: Vec<Flag>,
@@ -60,7 +64,10 @@ impl LoadOptions {
                 )
             })
             .filter(|(name, _)| {
-                name.starts_with("MCPD__") || name == "HOSTNAME" || tracing::is_variable(name)
+                let others = ["HOSTNAME", KUBERNETES];
+                name.starts_with("MCPD__")
+                    || others.contains(&name.as_str())
+                    || tracing::is_variable(name)
             })
             .collect();
         Self { file, env, flags }
@@ -126,7 +133,8 @@ pub fn load(options: LoadOptions) -> Result<Config, ConfigErrors> {
     for Flag { key, value, name } in &options.flags {
         stack.push(layers::flag(key, value, name, &mut problems));
     }
-    let mut config = resolve(stack, &mut problems);
+    let kubernetes = options.env.contains_key(KUBERNETES);
+    let mut config = resolve(stack, kubernetes, &mut problems);
     config.tracing.ignored = ignored;
     if problems.is_empty() {
         Ok(config)
@@ -135,7 +143,7 @@ pub fn load(options: LoadOptions) -> Result<Config, ConfigErrors> {
     }
 }
 
-fn resolve(stack: Vec<layers::Layer>, problems: &mut Vec<Problem>) -> Config {
+fn resolve(stack: Vec<layers::Layer>, kubernetes: bool, problems: &mut Vec<Problem>) -> Config {
     let merged = layers::merge(stack).unwrap_or_else(|error| {
         problems.push(Problem {
             key: String::new(),
@@ -146,7 +154,7 @@ fn resolve(stack: Vec<layers::Layer>, problems: &mut Vec<Problem>) -> Config {
         });
         BTreeMap::new()
     });
-    let mut settings = build::Settings::new(merged);
+    let mut settings = build::Settings::new(merged, kubernetes);
     let config = build::build(&mut settings);
     problems.append(&mut settings.problems);
     config
@@ -155,6 +163,6 @@ fn resolve(stack: Vec<layers::Layer>, problems: &mut Vec<Problem>) -> Config {
 impl Default for Config {
     fn default() -> Self {
         // The built-in values have no problems; a test holds them to it.
-        resolve(vec![layers::defaults(None)], &mut Vec::new())
+        resolve(vec![layers::defaults(None)], false, &mut Vec::new())
     }
 }

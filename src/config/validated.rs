@@ -36,6 +36,8 @@ pub struct Config {
     pub scheduler: SchedulerConfig,
     /// The HTTP port.
     pub sidecar: SidecarConfig,
+    /// The admin API.
+    pub admin: AdminConfig,
     /// Where routes come from.
     pub routes: RoutesConfig,
     /// Handlers by name (1 to 63 of `a-z0-9._-`); always has `echo`,
@@ -205,6 +207,36 @@ pub struct SchedulerConfig {
 pub struct SidecarConfig {
     /// Where HTTP is served. Default `127.0.0.1:8081`.
     pub listen: SocketAddr,
+}
+
+/// Keys `admin.*`. All but `listen` are reloadable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// A port of its own; `None` (default) is the sidecar's.
+    pub listen: Option<SocketAddr>,
+    /// The file of tokens.
+    pub tokens_file: Option<PathBuf>,
+    /// Tokens as text, at most 64 KiB.
+    pub tokens: Option<String>,
+    /// Who needs no token. Default: loopback while there is no token, outside Kubernetes.
+    pub loopback: LoopbackAccess,
+    /// Host names besides addresses and localhost, in lower case.
+    pub hosts: Vec<String>,
+    /// Time for a request, 100 ms to 5 min. Default 10 s.
+    pub timeout: Duration,
+    /// Requests at once, 1 to 256. Default 8.
+    pub max_concurrent: usize,
+}
+
+/// Whether requests from this machine need a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoopbackAccess {
+    /// Always.
+    Never,
+    /// Only once one is configured.
+    WithoutTokens,
+    /// Never.
+    Always,
 }
 
 /// Keys `routes.*`. All but `revision_on_answers` need a restart.

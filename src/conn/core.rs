@@ -2,6 +2,7 @@
 
 use super::answer::{self, Head};
 use super::buffers;
+use super::describe::Described;
 use super::lanes::Lanes;
 use super::mailbox::{Mail, Order};
 use super::registry::Member;
@@ -50,6 +51,8 @@ pub(super) struct Core<D: Dispatch> {
     pub(super) peer: Arc<Peer>,
     /// Whether the client has reported an error.
     pub(super) peer_complained: bool,
+    /// Requests so far.
+    pub(super) requests: u64,
     pub(super) member: Member,
 }
 
@@ -94,7 +97,10 @@ impl<D: Dispatch> Core<D> {
         batch.frame(raw);
         let session = &mut self.session;
         match lanes.control(|control| session.receive(raw, batch.began(), control))? {
-            ServerEvent::Request(admitted) => self.request(&admitted, waited, lanes, table, batch),
+            ServerEvent::Request(admitted) => {
+                self.requests += 1;
+                self.request(&admitted, waited, lanes, table, batch);
+            }
             event => {
                 self.event(event, lanes, batch)?;
                 self.trace_control(raw, batch);
@@ -269,6 +275,7 @@ impl<D: Dispatch> Core<D> {
                 ..(*self.peer).clone()
             };
             self.peer = Arc::new(peer);
+            self.member.mailbox.belongs_to(&self.peer);
         }
         lanes.control(|control| self.session.welcome(Welcome::default(), control));
         Ok(())
@@ -281,14 +288,33 @@ impl<D: Dispatch> Core<D> {
         (!mail.is_empty()).then_some(mail)
     }
 
-    /// Deals with mail.
-    pub(super) fn mail(&mut self, mail: Vec<Mail>, now: Instant) {
+    /// Deals with mail; `closing` says that the end of the connection has begun.
+    pub(super) fn mail(&mut self, mail: Vec<Mail>, now: Instant, closing: bool) {
         for mail in mail {
             match mail {
+                // Whoever asked may have lost their patience.
+                Mail::Describe(reply) => drop(reply.send(self.describe(now, closing))),
                 Mail::Done(seq, answer) => self.ended(seq, Some(answer), now),
                 Mail::Stopped(seq) => self.ended(seq, None, now),
                 Mail::Order(order) => self.order(order, now),
             }
+        }
+    }
+
+    fn describe(&self, now: Instant, closing: bool) -> Described {
+        let phase = match closing {
+            true => "closing",
+            false if self.session.is_refusing() => "refusing",
+            false if self.session.is_going_away() => "going_away",
+            false => "open",
+        };
+        Described {
+            phase,
+            in_flight: self.session.in_flight(),
+            outbound_bytes: self.outbound_len(),
+            requests: self.requests,
+            heartbeat: self.session.intervals().1,
+            silence: self.session.silence(now),
         }
     }
 

@@ -114,7 +114,8 @@ impl<D: Dispatch> Driver<D> {
         };
         // Answers come at a time of their own: it tells latencies, and whose turn comes too late.
         self.now = Instant::now();
-        self.core.mail(mail, self.now);
+        let closing = !matches!(self.phase, Phase::Serving);
+        self.core.mail(mail, self.now, closing);
         true
     }
 

@@ -7,6 +7,7 @@ mod alarm;
 mod answer;
 mod buffers;
 mod core;
+mod describe;
 mod driver;
 mod lanes;
 mod listener;
@@ -18,6 +19,7 @@ mod settings;
 mod socket;
 mod work;
 
+pub use describe::{Connected, Described, Page, describe};
 pub(crate) use listener::MAX_LINGERING;
 pub use listener::{Listener, ListenerError};
 pub use mailbox::Order;

@@ -158,7 +158,7 @@ pub struct ConnMetrics {
     /// Whether frames and requests are counted.
     pub(super) counts: bool,
     open: Gauge,
-    in_flight: Gauge,
+    in_flight: Arc<AtomicU64>,
     opened: Counter,
     frames_in: Frames,
     frames_out: Frames,
@@ -213,7 +213,7 @@ impl ConnMetrics {
             tracer: Tracer::default(),
             counts: true,
             open: gauge!("mcpd_connections"),
-            in_flight: gauge!("mcpd_requests_in_flight"),
+            in_flight: Arc::default(),
             opened: counter!("mcpd_connections_opened_total"),
             frames_in: Frames::new("in"),
             frames_out: Frames::new("out"),
@@ -312,8 +312,13 @@ impl ConnMetrics {
 
     /// Notes a request that is answered later, until the guard is dropped.
     pub(crate) fn begin(&self) -> InFlight {
-        self.in_flight.increment(1.0);
-        InFlight(self.in_flight.clone())
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(&self.in_flight))
+    }
+
+    /// Requests that are being worked on.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     /// Hands the counts that are kept here to the facade.
@@ -321,6 +326,7 @@ impl ConnMetrics {
         self.frames_in.publish();
         self.frames_out.publish();
         self.tracer.publish();
+        gauge!("mcpd_requests_in_flight").set(self.in_flight() as f64);
     }
 
     /// Appends the histograms in Prometheus' text format.
@@ -338,10 +344,10 @@ impl ConnMetrics {
 
 /// Counts a request as in flight while it lives.
 #[derive(Debug)]
-pub(crate) struct InFlight(Gauge);
+pub(crate) struct InFlight(Arc<AtomicU64>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.decrement(1.0);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -47,6 +47,8 @@ enum Command {
     Overload(Options),
     /// What metrics and traces add to the CPU of an echo
     Telemetry(Options),
+    /// Requests and probes at full load, while tables of 10,000 routes are put
+    Admin(Options),
     /// Load any MCP server with 64-byte echoes for a while, to look at it with a profiler
     Load {
         /// The server's data port
@@ -115,6 +117,7 @@ fn main() -> ExitCode {
         Command::Telemetry(options) => sections::run(&options, &[sections::Section::Telemetry]),
         Command::Lookup(options) => sections::run(&options, &[sections::Section::Lookup]),
         Command::Overload(options) => sections::run(&options, &[sections::Section::Overload]),
+        Command::Admin(options) => sections::run(&options, &[sections::Section::Admin]),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

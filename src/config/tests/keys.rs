@@ -6,6 +6,7 @@ use std::time::Duration;
 use ::config::ValueKind;
 
 use super::yaml;
+use crate::config::effective::masked;
 use crate::config::value::{Parsed, parse, show_duration, show_size};
 use crate::config::*;
 
@@ -56,6 +57,7 @@ fn canonical(doc: &KeyDoc, text: &str) -> String {
         (_, Parsed::Bool(flag)) => flag.to_string(),
         (_, Parsed::Choice(word)) => word.to_owned(),
         (_, Parsed::Ratio(ratio)) => ratio.to_string(),
+        (_, Parsed::Text(text)) if doc.key == "admin.tokens" => masked(&text),
         (_, Parsed::Text(text)) => text,
     }
 }

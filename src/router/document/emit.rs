@@ -33,6 +33,19 @@ impl Document {
         out
     }
 
+    /// The document as a JSON value, as [`Document::parse`] reads it, with every default written
+    /// out and the routes in their order.
+    pub fn to_json(&self) -> Json {
+        let known = json!({
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "revision": self.revision,
+            "requires": self.requires,
+            "routes": self.routes.iter().map(RouteSpec::to_json).collect::<Vec<_>>(),
+        });
+        with_unknown(known, &self.unknown)
+    }
+
     /// What is hashed: see [`Document::hash`].
     pub(super) fn canonical(&self) -> String {
         let mut routes: Vec<&RouteSpec> = self.routes.iter().collect();
@@ -53,7 +66,7 @@ impl Document {
 
 impl RouteSpec {
     /// The route as a JSON value, with every default written out.
-    fn to_json(&self) -> Json {
+    pub fn to_json(&self) -> Json {
         let mut known = json!({
             "name": self.name,
             "topic": self.pattern.as_str(),

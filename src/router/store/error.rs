@@ -52,6 +52,11 @@ impl StoreError {
         }
     }
 
+    /// Something gave way that should not have.
+    pub(crate) fn broken(message: &str) -> StoreError {
+        StoreError::new(StoreErrorKind::Io, message)
+    }
+
     pub(super) fn invalid(what: impl fmt::Display, source: DocumentError) -> StoreError {
         StoreError {
             kind: StoreErrorKind::Invalid,

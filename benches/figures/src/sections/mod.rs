@@ -12,6 +12,7 @@ use crate::machine::{self, Cores, Machine};
 use crate::micro;
 use crate::server::{self, Name, Target};
 
+mod admin;
 mod codec;
 mod echo;
 mod idle;
@@ -30,10 +31,11 @@ pub(crate) enum Section {
     Lookup,
     Overload,
     Telemetry,
+    Admin,
 }
 
 /// In the order in which they are measured.
-pub(crate) const ALL: [Section; 7] = [
+pub(crate) const ALL: [Section; 8] = [
     Section::Echo,
     Section::Idle,
     Section::Startup,
@@ -41,6 +43,7 @@ pub(crate) const ALL: [Section; 7] = [
     Section::Lookup,
     Section::Overload,
     Section::Telemetry,
+    Section::Admin,
 ];
 
 /// What is measured, and how long.
@@ -91,6 +94,8 @@ struct Record {
     overload: Option<overload::Overload>,
     #[serde(skip_serializing_if = "Option::is_none")]
     telemetry: Option<telemetry::Telemetry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin: Option<admin::Admin>,
 }
 
 /// Measures the given sections, prints them as they are ready and writes the record if asked to.
@@ -125,6 +130,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         lookup: None,
         overload: None,
         telemetry: None,
+        admin: None,
     };
     println!("{}", record.machine.summary());
     for (name, version) in &record.versions {
@@ -139,6 +145,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             Section::Lookup => record.lookup = Some(lookup::measure(&plan)?),
             Section::Overload => record.overload = overload::measure(&plan)?,
             Section::Telemetry => record.telemetry = telemetry::measure(&plan)?,
+            Section::Admin => record.admin = admin::measure(&plan)?,
         }
     }
     if let Some(path) = &options.json {
