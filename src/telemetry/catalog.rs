@@ -5,7 +5,9 @@
 //! against the names in these sources. A new metric is one new line here.
 
 use super::conn::{CloseReason, FRAME_ERRORS, KINDS, Rejected, kind_label};
+use super::queue::ShedReason;
 use super::routes::fault;
+use super::trace::Dropped;
 use mcpd_proto::{Class, ErrorCode, GoAwayReason};
 use metrics::{describe_counter, describe_gauge};
 use std::fmt::Write;
@@ -126,6 +128,7 @@ const ROUTE: Values = Values::Bounded(
     "name of a route; at most 200, by the alphabet, the others are `_other`; `_none` for requests \
      that no route was found for",
 );
+const PRIORITY: Values = Values::OneOf(|| vec!["0", "1", "2", "3", "4", "5", "6", "7"]);
 const CODES: Values = Values::OneOf(|| {
     let named = ErrorCode::ALL
         .iter()
@@ -223,8 +226,28 @@ pub static METRICS: &[MetricGroup] = &[
         ],
     },
     MetricGroup {
+        title: "Scheduling",
+        metrics: &[
+            gauge("mcpd_queue_depth", "Requests that wait for a place.")
+                .labelled(&[("priority", PRIORITY)]),
+            histogram(
+                "mcpd_queue_wait_seconds",
+                "Time until a request that is not answered on the spot got its place.",
+            )
+            .labelled(&[("priority", PRIORITY)]),
+            counter("mcpd_shed_total", "Requests that got no place, by reason.").labelled(&[
+                ("priority", PRIORITY),
+                ("reason", Values::OneOf(ShedReason::labels)),
+            ]),
+        ],
+    },
+    MetricGroup {
         title: "Routes",
         metrics: &[
+            counter(
+                "mcpd_series_dropped_total",
+                "Requests counted under `_other`, because there are too many routes for series of their own.",
+            ),
             gauge("mcpd_routes_revision", "Revision of the live route table.").later(),
             gauge(
                 "mcpd_routes_info",
@@ -244,6 +267,24 @@ pub static METRICS: &[MetricGroup] = &[
         ],
     },
     MetricGroup {
+        title: "Traces and logs",
+        metrics: &[
+            counter(
+                "mcpd_spans_exported_total",
+                "Spans that an OTLP receiver took.",
+            ),
+            counter(
+                "mcpd_spans_dropped_total",
+                "Sampled spans that were not exported, by reason.",
+            )
+            .labelled(&[("reason", Values::OneOf(Dropped::labels))]),
+            counter(
+                "mcpd_log_lines_dropped_total",
+                "Log lines dropped because standard error was not read.",
+            ),
+        ],
+    },
+    MetricGroup {
         title: "The process",
         metrics: &[
             gauge("mcpd_lifecycle_state", "1 for the phase the process is in.")
@@ -255,6 +296,26 @@ pub static METRICS: &[MetricGroup] = &[
             .labelled(&[("to", PHASES)]),
             gauge("mcpd_build_info", "The version that runs; always 1.")
                 .labelled(&[("version", Values::Bounded("of the program; one"))]),
+            counter(
+                "mcpd_runtime_busy_seconds_total",
+                "Time that the threads of a runtime were not waiting.",
+            )
+            .labelled(&[("runtime", Values::OneOf(|| vec!["data", "work"]))]),
+            counter(
+                "mcpd_cgroup_cpu_periods_total",
+                "Periods of the CPU quota of this container.",
+            )
+            .later(),
+            counter(
+                "mcpd_cgroup_cpu_throttled_periods_total",
+                "Periods in which the quota was used up.",
+            )
+            .later(),
+            counter(
+                "mcpd_cgroup_cpu_throttled_seconds_total",
+                "Time that threads had to wait because the quota was used up.",
+            )
+            .later(),
             counter(
                 "process_cpu_seconds_total",
                 "CPU time used, user and system.",
@@ -392,8 +453,16 @@ mod tests {
     fn every_name_in_these_sources_has_its_line() {
         let known: BTreeSet<_> = all().map(|metric| metric.name).collect();
         let mut used = BTreeSet::new();
-        for entry in std::fs::read_dir(SOURCES).unwrap() {
-            let path = entry.unwrap().path();
+        let mut paths = vec![std::path::PathBuf::from(SOURCES)];
+        while let Some(path) = paths.pop() {
+            if path.is_dir() {
+                paths.extend(
+                    std::fs::read_dir(path)
+                        .unwrap()
+                        .map(|entry| entry.unwrap().path()),
+                );
+                continue;
+            }
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             if path.ends_with("catalog.rs") {
                 continue;

@@ -4,6 +4,7 @@ use super::batch::FrameCounts;
 use super::catalog;
 use super::histogram::Histogram;
 use super::routes::RouteCatalog;
+use super::trace::Tracer;
 use mcpd_proto::{Class, ErrorCode, FrameError, GoAwayReason, Kind};
 use metrics::{Counter, Gauge, counter, gauge};
 use std::io;
@@ -153,6 +154,9 @@ fn frame_error_kind(error: &FrameError) -> &'static str {
 pub struct ConnMetrics {
     /// Requests by route.
     pub routes: Arc<RouteCatalog>,
+    pub(crate) tracer: Tracer,
+    /// Whether frames and requests are counted.
+    pub(super) counts: bool,
     open: Gauge,
     in_flight: Arc<AtomicU64>,
     opened: Counter,
@@ -206,6 +210,8 @@ impl ConnMetrics {
         counter!("mcpd_backpressure_total").absolute(0);
         ConnMetrics {
             routes,
+            tracer: Tracer::default(),
+            counts: true,
             open: gauge!("mcpd_connections"),
             in_flight: Arc::default(),
             opened: counter!("mcpd_connections_opened_total"),
@@ -216,6 +222,12 @@ impl ConnMetrics {
             heartbeat_rtt: Histogram::default(),
             age: Histogram::default(),
         }
+    }
+
+    /// Whether frames and requests are counted, which they are unless one wants to know what that
+    /// costs. To be called before connections are served.
+    pub fn set_counting(&mut self, counts: bool) {
+        self.counts = counts;
     }
 
     pub(crate) fn opened(&self) {
@@ -292,6 +304,9 @@ impl ConnMetrics {
     /// One write's bytes, and the frames that were queued since the last one, by kind.
     #[inline]
     pub(crate) fn sent(&self, bytes: usize, frames: &mut FrameCounts) {
+        if !self.counts {
+            return;
+        }
         self.frames_out.add(bytes, frames);
     }
 
@@ -310,6 +325,7 @@ impl ConnMetrics {
     pub(crate) fn publish(&self) {
         self.frames_in.publish();
         self.frames_out.publish();
+        self.tracer.publish();
         gauge!("mcpd_requests_in_flight").set(self.in_flight() as f64);
     }
 
