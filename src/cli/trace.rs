@@ -6,6 +6,13 @@ use super::peer::env;
 use clap::Args;
 use mcpd_client::Trace;
 
+/// Why a server may not record what it is asked to.
+const NOT_THERE: &str = "hint: that server has no tracing.endpoint, or more traced requests than its \
+    tracing.parent_per_second";
+/// Why a server does not record what nobody asked it to.
+const NOT_ASKED: &str =
+    "hint: its traceparent says so, it ends with 00; --trace beside it asks for it";
+
 /// Flags of a trace whose sender wants it recorded.
 const SAMPLED: u8 = 1;
 
@@ -62,24 +69,31 @@ fn fresh() -> Result<Trace, Failure> {
 pub(super) fn tell(sent: Trace, answered: Option<Trace>) {
     let id = trace_id(sent);
     match answered {
-        Some(span) if span.is_sampled() => {
+        None => complain(&format!("trace {id}; the server has told of no span")),
+        Some(span) => {
+            let recorded = span.is_sampled();
+            let word = if recorded {
+                "sampled"
+            } else {
+                "not sampled there"
+            };
             complain(&format!(
-                "trace {id}, server span {}, sampled",
+                "trace {id}, server span {}, {word}",
                 span_id(span)
             ));
+            if !recorded {
+                return complain(if sent.is_sampled() {
+                    NOT_THERE
+                } else {
+                    NOT_ASKED
+                });
+            }
         }
-        Some(span) => {
-            let span = span_id(span);
-            complain(&format!(
-                "trace {id}, server span {span}, not sampled there"
-            ));
-        }
-        None => complain(&format!("trace {id}; the server has told of no span")),
     }
     let look = match env("MCPD_JAEGER_URL") {
         Some(base) => format!("{}/trace/{id}", base.trim_end_matches('/')),
         None => format!(
-            "search for {id} where the server's spans go (tracing.* there); \
+            "search for {id} where the server's spans go (tracing.endpoint there); \
              with MCPD_JAEGER_URL there is a link here"
         ),
     };

@@ -1,9 +1,15 @@
 //! `mcpd send --trace`.
 
 use crate::run::{at, finish, mcpd, run};
-use crate::support::Server;
+use crate::support::{Server, Start};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// A server that records what it is asked to; that nobody takes its spans is not its clients' concern.
+fn tracing() -> Server {
+    let start = Start::new().set("TRACING__ENDPOINT", "http://127.0.0.1:1");
+    start.spawn()
+}
 
 fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -11,7 +17,7 @@ fn is_hex(text: &str, digits: usize) -> bool {
 
 #[test]
 fn the_trace_is_told_beside_the_answer() {
-    let server = Server::start();
+    let server = tracing();
     let ran = run(at(&server, &["send", "echo", "hello", "--trace"])).expect(0);
     assert_eq!(ran.text(), "hello");
     let lines: Vec<&str> = ran.stderr.lines().collect();
@@ -33,7 +39,7 @@ fn the_trace_is_told_beside_the_answer() {
 
 #[test]
 fn a_link_where_the_traces_are_known() {
-    let server = Server::start();
+    let server = tracing();
     let mut command = mcpd(at(&server, &["send", "nowhere", "--traceparent", PARENT]));
     command.env("MCPD_JAEGER_URL", "http://jaeger:16686/");
     let ran = finish(command.spawn().unwrap()).expect(77);
@@ -46,7 +52,7 @@ fn a_link_where_the_traces_are_known() {
 
 #[test]
 fn json_has_the_ids_and_nothing_is_traced_unasked() {
-    let server = Server::start();
+    let server = tracing();
     let args = ["send", "echo", "--json", "--traceparent", PARENT];
     let ran = run(at(&server, &args)).expect(0);
     assert!(ran.stderr.is_empty(), "{ran:?}");
@@ -54,7 +60,7 @@ fn json_has_the_ids_and_nothing_is_traced_unasked() {
     assert_eq!(answer["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
     assert!(is_hex(answer["span_id"].as_str().unwrap(), 16), "{answer}");
     assert_ne!(answer["span_id"], "00f067aa0ba902b7");
-    assert!(answer["sampled"].is_boolean());
+    assert_eq!(answer["sampled"], true);
     let answer = run(at(&server, &["send", "echo", "--json"]))
         .expect(0)
         .json();
@@ -69,4 +75,23 @@ fn what_was_never_sent_has_no_trace() {
     assert!(!ran.stderr.contains("trace "), "{ran:?}");
     let ran = run(["send", "echo", "--traceparent", "00-abc"]).expect(64);
     assert!(ran.stderr.contains("looks like 00-"), "{ran:?}");
+}
+
+#[test]
+fn a_server_that_does_not_record_it_is_told_from_one_that_does() {
+    let recording = tracing();
+    let ran = run(at(&recording, &["send", "echo", "--trace"])).expect(0);
+    assert!(ran.stderr.contains(", sampled\n"), "{ran:?}");
+    let plain = Server::start();
+    let ran = run(at(&plain, &["send", "echo", "--trace"])).expect(0);
+    let (line, hint) = ran.stderr.split_once('\n').unwrap();
+    assert!(line.ends_with("not sampled there"), "{ran:?}");
+    assert!(
+        hint.starts_with("hint: ") && hint.contains("tracing.endpoint"),
+        "{ran:?}"
+    );
+    let unsampled = PARENT.replace("-01", "-00");
+    let args = ["send", "echo", "--traceparent", &unsampled];
+    let ran = run(at(&recording, &args)).expect(0);
+    assert!(ran.stderr.contains("ends with 00"), "{ran:?}");
 }
