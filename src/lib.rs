@@ -4,8 +4,8 @@
 //! ports, signals and drain, from a [`config::Config`].
 //!
 //! Whoever wants the data port inside a process of their own, with handlers of their own, puts its
-//! parts together: a [`router::document`] names the routes, [`handler::Handlers`] what they lead to,
-//! [`dispatch::bind`] makes one table of both, and a [`conn::Listener`] serves it. Signals, the
+//! parts together: a [`router::document`] names the routes, [`handler::Handlers`] what they lead to, a
+//! [`scheduler::Scheduler`] bounds what runs, [`dispatch::bind`] makes one table of all, and a [`conn::Listener`] serves it. Signals, the
 //! sidecar port and the drain are the caller's then; orders of a drain go through the
 //! [`conn::Registry`].
 //!
@@ -15,6 +15,7 @@
 //! use mcpd::handler::{Echo, Handlers};
 //! use mcpd::router::document::{Document, ParseOptions};
 //! use mcpd::router::{handle::Handle, table::Table};
+//! use mcpd::scheduler::Scheduler;
 //! use mcpd::telemetry::{ConnMetrics, RouteCatalog};
 //! use mcpd_client::{ConnectOptions, Connection};
 //! use std::sync::Arc;
@@ -25,7 +26,9 @@
 //! let mut handlers = Handlers::new();
 //! handlers.insert("echo", Arc::new(Echo));
 //! let catalog = Arc::new(RouteCatalog::default());
-//! let table = Handle::new(bind(&document, &handlers, &catalog, &Table::default(), false)?);
+//! let scheduler = Scheduler::default();
+//! let before = Table::default();
+//! let table = Handle::new(bind(&document, &handlers, &scheduler, &catalog, &before, false)?);
 //!
 //! let listen = ListenSettings { addr: "127.0.0.1:0".parse()?, ..ListenSettings::default() };
 //! let settings = Settings { listen: Arc::new(listen), ..Settings::default() };
@@ -63,4 +66,5 @@ pub mod handler;
 pub mod lifecycle;
 pub mod message;
 pub mod router;
+pub mod scheduler;
 pub mod telemetry;

@@ -7,6 +7,7 @@ use crate::admin::{
 use crate::config::Config;
 use crate::handler::TopicSeen;
 use crate::router::store::StoreError;
+use crate::scheduler::{Load, Scheduler};
 use crate::telemetry::{ConnMetrics, LogControl};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ pub(super) struct DrainWish {
 /// What the control loop shares with the admin API.
 pub(super) struct Shared {
     routes: Arc<Routes>,
+    scheduler: Arc<Scheduler>,
     config: ArcSwap<Config>,
     conn_metrics: Arc<ConnMetrics>,
     logs: Option<LogControl>,
@@ -44,6 +46,7 @@ impl Shared {
     /// Must be called on the runtime of the control loop.
     pub(super) fn new(
         routes: Arc<Routes>,
+        scheduler: Arc<Scheduler>,
         config: &Config,
         conn_metrics: Arc<ConnMetrics>,
         logs: Option<LogControl>,
@@ -51,6 +54,7 @@ impl Shared {
     ) -> Shared {
         Shared {
             routes,
+            scheduler,
             filter: Mutex::new(config.log.filter.clone()),
             config: ArcSwap::from_pointee(config.clone()),
             conn_metrics,
@@ -85,6 +89,14 @@ impl Shared {
         logs.set_filter(filter).map_err(|error| error.to_string())?;
         filter.clone_into(&mut lock(&self.filter));
         Ok(())
+    }
+}
+
+fn handler_load(load: Load) -> admin::HandlerLoad {
+    admin::HandlerLoad {
+        running: load.running,
+        waiting: load.waiting,
+        limit: Some(load.limits.running),
     }
 }
 
@@ -133,8 +145,7 @@ impl Control for Shared {
                 name: name.to_owned(),
                 kind: String::new(),
                 settings: BTreeMap::new(),
-                // The scheduler knows.
-                load: None,
+                load: self.scheduler.load_of(name).map(handler_load),
             });
             match field {
                 "type" => view.kind = setting.value,

@@ -16,6 +16,8 @@ const TICK: Duration = Duration::from_millis(50);
 /// What a connection may take to notice that its linger time is over, and the least that the last
 /// frames get.
 const MARGIN: Duration = Duration::from_millis(500);
+/// The longest that spans are waited for, whatever the configuration says.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// Clients are told to wait up to this long before they dial again, each for a time of its own.
 const REDIAL_SPREAD: Duration = Duration::from_secs(1);
 
@@ -192,6 +194,8 @@ impl Drain {
         self.finish(&server.registry);
         let cut = server.registry.len();
         if cut > 0 {
+            // Or the places of those that are cut off would go to others, to be cut off in turn.
+            server.scheduler.stop();
             server.registry.order_all(&Order::Cut);
             let _ = tokio::time::timeout(self.last_wait(server), server.registry.empty()).await;
         }
@@ -206,6 +210,9 @@ impl Drain {
             seconds,
             "drained"
         );
+        // What connections had to tell is told; whatever is left of the drain is for exporting it.
+        let flush = server.config.drain.flush;
+        server.spans.flush(flush.min(FLUSH_MAX)).await;
     }
 
     /// How long connections have for their last frames: as long as they may linger, but never beyond

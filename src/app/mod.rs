@@ -17,7 +17,11 @@ use crate::config::Config;
 use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
 use crate::lifecycle::{Backoff, DrainCause, Event, Lifecycle, Phase};
-use crate::telemetry::{ConnMetrics, Exporter, LogControl, ProcessMetrics, RouteCatalog};
+use crate::scheduler::{self, Scheduler};
+use crate::telemetry::{
+    self, ConnMetrics, Exporter, LogControl, LogError, ProcessMetrics, RouteCatalog, Sampling,
+    Spans,
+};
 use control::{DrainWish, MAX_WISHES, Shared};
 use routes::Routes;
 use std::io;
@@ -25,6 +29,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -41,7 +46,7 @@ pub type Reload = Box<dyn Fn() -> Result<Config, String>>;
 /// # Errors
 /// Something without which there is no point in trying again: no threads, no signals, a second
 /// server in one process.
-pub fn serve(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Result<()> {
+pub fn serve(config: Config, observed: Observed, reload: Reload) -> io::Result<()> {
     // The control loop, timers, and the work of handlers that do not answer at once.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.data.worker_threads())
@@ -49,7 +54,7 @@ pub fn serve(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Re
         .enable_all()
         .build()?;
     let served = runtime.block_on(async {
-        let server = Server::start(config, logs, reload)?;
+        let server = Server::start(config, observed, reload)?;
         server.run().await;
         Ok(())
     });
@@ -58,14 +63,37 @@ pub fn serve(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Re
     served
 }
 
+/// Logs and spans of a process. The default has none.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// Where logs are changed and flushed.
+    pub logs: Option<LogControl>,
+    /// Where spans go.
+    pub spans: Spans,
+}
+
+/// Has the process log as it is configured. Spans go out once it [serves](serve).
+///
+/// # Errors
+/// Logs go elsewhere already, or there is no thread to be had.
+pub fn observe(config: &Config) -> Result<Observed, LogError> {
+    let spans = Spans::new(settings::traces(config));
+    let logs = telemetry::init_logs(&settings::logs(config), &spans)?;
+    let logs = Some(logs);
+    Ok(Observed { logs, spans })
+}
+
 /// A running server.
 struct Server {
     config: Config,
     reload: Reload,
+    spans: Spans,
+    sampling: Sampling,
     lifecycle: Lifecycle,
     metrics: ProcessMetrics,
     conn_metrics: Arc<ConnMetrics>,
     registry: Arc<Registry>,
+    scheduler: Arc<Scheduler>,
     routes: Arc<Routes>,
     shared: Arc<Shared>,
     api: Arc<Api>,
@@ -74,7 +102,7 @@ struct Server {
     wish: Option<DrainWish>,
     settings: watch::Sender<Settings>,
     status: Status,
-    workers: Vec<tokio::runtime::Handle>,
+    workers: Vec<Handle>,
     signals: Signals,
     accepting: Option<JoinHandle<()>>,
     ports: Ports,
@@ -98,18 +126,31 @@ enum Wake {
 }
 
 impl Server {
-    fn start(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Result<Server> {
+    fn start(config: Config, observed: Observed, reload: Reload) -> io::Result<Server> {
+        let Observed { logs, mut spans } = observed;
         descriptors::raise_limit();
-        let exporter = Arc::new(Exporter::install().map_err(io::Error::other)?);
+        let exporter = Arc::new(
+            Exporter::install()
+                .map_err(io::Error::other)?
+                .with_logs(logs.clone()),
+        );
         let metrics = ProcessMetrics::new(Phase::ALL.map(Phase::name));
         let catalog = Arc::new(RouteCatalog::default());
-        let conn_metrics = Arc::new(ConnMetrics::new(Arc::clone(&catalog)));
+        let mut conn_metrics = ConnMetrics::new(Arc::clone(&catalog));
+        conn_metrics.set_counting(config.metrics.enabled);
+        let sampling = start_spans(&mut spans, &config, &mut conn_metrics, &catalog);
+        let conn_metrics = Arc::new(conn_metrics);
         exporter.show(Arc::clone(&conn_metrics));
         let threads = config.data.worker_threads();
         let pulses = threads::pulses(threads);
         let workers = threads::start_workers(&pulses, threads)?;
+        exporter.watch("data", workers.iter().map(Handle::metrics));
+        exporter.watch("work", [Handle::current().metrics()]);
         let (lifecycle, registry) = (Lifecycle::new(), Arc::new(Registry::default()));
-        let routes = Arc::new(Routes::new(&config, catalog, metrics.clone()));
+        let queues = Arc::clone(exporter.queues());
+        let scheduler = Arc::new(Scheduler::new(scheduler::DEFAULT_LIMITS, queues));
+        let routes = Routes::new(&config, Arc::clone(&scheduler), catalog, metrics.clone());
+        let routes = Arc::new(routes);
         let settings = watch::Sender::new(settings::connections(&config));
         let status = Status {
             server_id: config.server_id.as_str().into(),
@@ -123,9 +164,15 @@ impl Server {
         };
         let (wish, wishes) = mpsc::channel(MAX_WISHES);
         let metrics_of_conns = Arc::clone(&conn_metrics);
-        let shared = Shared::new(Arc::clone(&routes), &config, metrics_of_conns, logs, wish);
-        let shared = Arc::new(shared);
-        let api = admin_api(&config, &shared, &status)?;
+        let shared = Arc::new(Shared::new(
+            Arc::clone(&routes),
+            Arc::clone(&scheduler),
+            &config,
+            metrics_of_conns,
+            logs,
+            wish,
+        ));
+        let api = admin_api(&config, &shared, sampling.clone(), &status)?;
         tokio::spawn(access::watch(Arc::clone(&api), Arc::clone(&shared)));
         let signals = Signals {
             terminate: signal(SignalKind::terminate())?,
@@ -135,10 +182,13 @@ impl Server {
         Ok(Server {
             config,
             reload,
+            spans,
+            sampling,
             lifecycle,
             metrics,
             conn_metrics,
             registry,
+            scheduler,
             routes,
             shared,
             api,
@@ -289,13 +339,33 @@ impl Server {
     }
 }
 
+/// Has spans exported. That they cannot be is no reason not to serve.
+fn start_spans(
+    spans: &mut Spans,
+    config: &Config,
+    connections: &mut ConnMetrics,
+    catalog: &Arc<RouteCatalog>,
+) -> Sampling {
+    for why in &config.tracing.ignored {
+        tracing::warn!(%why, "a variable of OpenTelemetry is ignored");
+    }
+    let (sampling, started) = spans.start(connections, catalog);
+    if let Err(error) = started {
+        tracing::error!(%error, "no spans are exported");
+    }
+    sampling
+}
+
 /// The admin API by these settings.
-fn admin_api(config: &Config, shared: &Arc<Shared>, status: &Status) -> io::Result<Arc<Api>> {
+fn admin_api(
+    config: &Config,
+    shared: &Arc<Shared>,
+    sampling: Sampling,
+    status: &Status,
+) -> io::Result<Arc<Api>> {
     let rules = access::rules(config);
     let rules = rules.map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem))?;
     let control = Arc::clone(shared) as Arc<dyn admin::Control>;
-    // Until tracing brings its own.
-    let sampling = Arc::new(admin::Fixed::default());
     let max_document = config.routes.max_bytes;
     Ok(Arc::new(Api::new(
         control,

@@ -2,6 +2,7 @@
 
 use super::{Server, access, settings};
 use crate::config::Config;
+use crate::telemetry::SamplingSettings;
 use std::sync::atomic::Ordering;
 
 /// Loads the configuration again and applies what differs, all of it or nothing.
@@ -35,10 +36,20 @@ fn apply(server: &mut Server, config: &Config) -> Result<(), String> {
     // First what may fail for reasons that the configuration alone does not show. The filter was
     // parsed already; that it cannot be set says only that nobody logs.
     let rules = access::rules(config)?;
-    server.routes.reconfigure(config)?;
+    server.routes.reconfigure(config, &server.config)?;
     server.api.set_rules(rules);
     if let Err(error) = server.shared.use_filter(&config.log.filter) {
         tracing::warn!(%error, "the log filter stays");
+    }
+    let sampling = settings::sampling(config);
+    // What was changed at run time stays, unless the configuration has changed too.
+    if sampling != settings::sampling(&server.config) {
+        let routes = server.sampling.get().routes;
+        let sampling = SamplingSettings { routes, ..sampling };
+        server
+            .sampling
+            .set(sampling)
+            .map_err(|error| error.to_string())?;
     }
     // For connections from now on; those that are open keep what they were accepted with.
     server.settings.send_replace(settings::connections(config));

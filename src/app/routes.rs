@@ -11,6 +11,7 @@ use crate::handler::Handlers;
 use crate::router::document::{Document, Loaded, ParseOptions, Problems};
 use crate::router::handle::Handle;
 use crate::router::store::{FileStore, FileStoreOptions, MemoryStore, RouteStore, StoreError};
+use crate::scheduler::Scheduler;
 use crate::telemetry::{ProcessMetrics, RouteCatalog};
 use arc_swap::ArcSwapOption;
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub(super) struct Routes {
     store: Arc<dyn RouteStore>,
     source: String,
     table: Handle<Arc<BoundRoute>>,
+    scheduler: Arc<Scheduler>,
     catalog: Arc<RouteCatalog>,
     metrics: ProcessMetrics,
     /// Held while a table is made, which takes a moment for a large one.
@@ -63,14 +65,17 @@ impl State {
 impl Routes {
     pub(super) fn new(
         config: &Config,
+        scheduler: Arc<Scheduler>,
         catalog: Arc<RouteCatalog>,
         metrics: ProcessMetrics,
     ) -> Routes {
         let (store, source) = open_store(config);
+        settings::schedule(&scheduler, config);
         Routes {
             store,
             source,
             table: Handle::default(),
+            scheduler,
             catalog,
             metrics,
             state: Mutex::new(State {
@@ -204,11 +209,11 @@ impl Routes {
         self.store.poke();
     }
 
-    /// Takes handlers and options of a new configuration.
+    /// Takes handlers, limits and options of a new configuration in place of those of `old`.
     ///
     /// # Errors
     /// The live routes cannot be served with them; the old ones stay.
-    pub(super) fn reconfigure(&self, config: &Config) -> Result<(), String> {
+    pub(super) fn reconfigure(&self, config: &Config, old: &Config) -> Result<(), String> {
         let mut state = self.state();
         let handlers = {
             let before = state.handlers.as_ref();
@@ -216,9 +221,12 @@ impl Routes {
             settings::handlers(&config.handlers, before)?
         };
         let on_answers = config.routes.revision_on_answers;
-        if let Some(live) = self.live() {
-            self.bind(&live.document, &handlers, on_answers)
-                .map_err(|problems| problems.to_string())?;
+        settings::schedule(&self.scheduler, config);
+        if let Some(live) = self.live()
+            && let Err(problems) = self.bind(&live.document, &handlers, on_answers)
+        {
+            settings::schedule(&self.scheduler, old);
+            return Err(problems.to_string());
         }
         state.handlers = Some(handlers);
         state.revision_on_answers = on_answers;
@@ -256,7 +264,8 @@ impl Routes {
         on_answers: bool,
     ) -> Result<(), Problems> {
         let before = self.table.table();
-        let table = bind(document, handlers, &self.catalog, &before, on_answers)?;
+        let (scheduler, catalog) = (&self.scheduler, &self.catalog);
+        let table = bind(document, handlers, scheduler, catalog, &before, on_answers)?;
         self.table.store(table);
         Ok(())
     }

@@ -1,8 +1,12 @@
 //! From the configuration to the settings that each part has of its own.
 
-use crate::config::{Config, HandlerConfig, Latency, ProxyProtocol, Readiness, StaticBody};
+use crate::config::{
+    Config, HandlerConfig, Latency, LogFormat, OtlpProtocol, ProxyProtocol, Readiness, StaticBody,
+};
 use crate::conn::{ConnSettings, ListenSettings, Settings};
 use crate::handler::{self, Handler, Handlers};
+use crate::scheduler::{Limits, Scheduler};
+use crate::telemetry::{self, LogSettings, LogStyle, SamplingSettings, TraceSettings};
 use mcpd_proto::session::{HeartbeatSettings, ServerSettings};
 use std::collections::BTreeMap;
 use std::io;
@@ -52,6 +56,51 @@ pub(super) fn connections(config: &Config) -> Settings {
     }
 }
 
+/// How and what to log.
+pub(super) fn logs(config: &Config) -> LogSettings {
+    LogSettings {
+        style: match config.log.format {
+            LogFormat::Auto => LogStyle::Auto,
+            LogFormat::Pretty => LogStyle::Pretty,
+            LogFormat::Json => LogStyle::Json,
+            LogFormat::Ecs => LogStyle::Ecs,
+        },
+        filter: config.log.filter.clone(),
+        server_id: config.server_id.clone(),
+    }
+}
+
+/// Where spans go.
+pub(super) fn traces(config: &Config) -> TraceSettings {
+    let tracing = &config.tracing;
+    TraceSettings {
+        endpoint: tracing.endpoint.clone().filter(|_| tracing.enabled),
+        protocol: match tracing.protocol {
+            OtlpProtocol::Grpc => telemetry::OtlpProtocol::Grpc,
+            OtlpProtocol::Http => telemetry::OtlpProtocol::Http,
+        },
+        queue: tracing.queue,
+        batch: tracing.batch,
+        interval: tracing.interval,
+        timeout: tracing.timeout,
+        server_id: config.server_id.clone(),
+        sampling: sampling(config),
+    }
+}
+
+/// What is sampled, without the routes that have a ratio of their own: these are set at run time.
+pub(super) fn sampling(config: &Config) -> SamplingSettings {
+    let tracing = &config.tracing;
+    SamplingSettings {
+        ratio: tracing.ratio,
+        control_ratio: tracing.control_ratio,
+        routes: BTreeMap::new(),
+        parent_per_second: tracing.parent_per_second,
+        slow: tracing.slow,
+        late_per_second: tracing.late_per_second,
+    }
+}
+
 /// Names this process' memory of message ids: it has a new one with every start.
 fn incarnation() -> [u8; 16] {
     static INCARNATION: OnceLock<[u8; 16]> = OnceLock::new();
@@ -67,6 +116,28 @@ fn incarnation() -> [u8; 16] {
 /// Whether `/readyz` stays at 200 while a drain still serves.
 pub(super) fn keeps_ready(config: &Config) -> bool {
     config.drain.readiness == Readiness::Keep
+}
+
+/// Gives a scheduler the limits of the server and of its handlers.
+pub(super) fn schedule(scheduler: &Scheduler, config: &Config) {
+    let server = Limits {
+        running: config.scheduler.max_running,
+        waiting: config.scheduler.max_waiting,
+    };
+    let handlers = config.handlers.iter().filter_map(|(name, handler)| {
+        let HandlerConfig::Delay {
+            concurrency, queue, ..
+        } = handler
+        else {
+            return None;
+        };
+        let limits = Limits {
+            running: (*concurrency)?,
+            waiting: *queue,
+        };
+        Some((name.clone(), limits))
+    });
+    scheduler.configure(server, &handlers.collect());
 }
 
 /// Builds the configured handlers. One whose configuration is as it was stays the same handler, with
@@ -122,13 +193,13 @@ fn build(config: &HandlerConfig) -> io::Result<Arc<dyn Handler>> {
         HandlerConfig::Delay {
             latency,
             failure_percent,
-            concurrency,
+            ..
         } => {
             let latency = match latency {
                 Latency::Fixed(time) => handler::Latency::Fixed(*time),
                 Latency::Uniform { min, max } => handler::Latency::Uniform(*min, *max),
             };
-            Arc::new(handler::Delay::new(latency, *failure_percent, *concurrency))
+            Arc::new(handler::Delay::new(latency, *failure_percent))
         }
     })
 }
@@ -136,6 +207,11 @@ fn build(config: &HandlerConfig) -> io::Result<Arc<dyn Handler>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_by_default_are_those_of_the_configuration() {
+        assert_eq!(traces(&Config::default()), TraceSettings::default());
+    }
 
     /// Whoever embeds a listener starts from the same limits as a server without configuration.
     #[test]

@@ -10,10 +10,11 @@ use ::config::{Value, ValueKind};
 use super::handlers;
 use super::keys;
 use super::problem::{Problem, ProblemKind};
+use super::tracing;
 use super::validated::{
     AdminConfig, Config, DataConfig, DrainConfig, GoawayConfig, HeartbeatConfig, LimitsConfig,
-    LogConfig, LogFormat, LoopbackAccess, Origins, ProxyProtocol, Readiness, RoutesConfig,
-    SidecarConfig,
+    LogConfig, LogFormat, LoopbackAccess, MetricsConfig, Origins, ProxyProtocol, Readiness,
+    RoutesConfig, SchedulerConfig, SidecarConfig,
 };
 use super::value::{Parsed, parse, show, show_duration, show_size};
 
@@ -136,7 +137,14 @@ impl Settings {
         }
     }
 
-    fn flag(&self, key: &str) -> bool {
+    pub(super) fn ratio(&self, key: &str) -> f64 {
+        match self.values.get(key) {
+            Some(Parsed::Ratio(ratio)) => *ratio,
+            _ => 0.0,
+        }
+    }
+
+    pub(super) fn flag(&self, key: &str) -> bool {
         matches!(self.values.get(key), Some(Parsed::Bool(true)))
     }
 
@@ -170,6 +178,10 @@ pub(super) fn build(settings: &mut Settings) -> Config {
             grace: s.duration("goaway.grace"),
         },
         drain: drain(s),
+        scheduler: SchedulerConfig {
+            max_running: s.number("scheduler.max_running"),
+            max_waiting: s.number("scheduler.max_waiting"),
+        },
         sidecar: SidecarConfig {
             listen: s.address("sidecar.listen"),
         },
@@ -185,10 +197,15 @@ pub(super) fn build(settings: &mut Settings) -> Config {
             format: match s.word("log.format") {
                 "pretty" => LogFormat::Pretty,
                 "json" => LogFormat::Json,
+                "ecs" => LogFormat::Ecs,
                 _ => LogFormat::Auto,
             },
             filter: s.text("log.filter").unwrap_or_default(),
         },
+        metrics: MetricsConfig {
+            enabled: s.flag("metrics.enabled"),
+        },
+        tracing: tracing::build(s),
         origins: Origins(s.origins.clone()),
     }
 }

@@ -123,6 +123,8 @@ impl Config {
         self.sidecar = running.sidecar.clone();
         self.admin.listen = running.admin.listen;
         self.log.format = running.log.format;
+        self.metrics = running.metrics.clone();
+        self.tracing.keep_what_needs_restart(&running.tracing);
     }
 
     /// All keys outside the handlers that have a value, in table order.
@@ -142,6 +144,14 @@ impl Config {
             ("drain.finish", show_duration(self.drain.finish)),
             ("drain.flush", show_duration(self.drain.flush)),
             ("drain.readiness", word(self.drain.readiness)),
+            (
+                "scheduler.max_running",
+                self.scheduler.max_running.to_string(),
+            ),
+            (
+                "scheduler.max_waiting",
+                self.scheduler.max_waiting.to_string(),
+            ),
             ("sidecar.listen", self.sidecar.listen.to_string()),
         ]);
         list.extend(self.plain_admin());
@@ -158,7 +168,9 @@ impl Config {
             ),
             ("log.format", word(self.log.format)),
             ("log.filter", self.log.filter.clone()),
+            ("metrics.enabled", self.metrics.enabled.to_string()),
         ]);
+        list.extend(self.tracing.plain());
         list
     }
 
@@ -273,6 +285,7 @@ impl From<LogFormat> for &'static str {
             LogFormat::Auto => "auto",
             LogFormat::Pretty => "pretty",
             LogFormat::Json => "json",
+            LogFormat::Ecs => "ecs",
         }
     }
 }
@@ -300,6 +313,7 @@ fn handler_fields(handler: &HandlerConfig) -> Vec<(&'static str, String)> {
             latency,
             failure_percent,
             concurrency,
+            queue,
         } => {
             let mut fields = vec![kind("delay")];
             match latency {
@@ -310,6 +324,9 @@ fn handler_fields(handler: &HandlerConfig) -> Vec<(&'static str, String)> {
             }
             fields.push(("failure_percent", failure_percent.to_string()));
             fields.push(("concurrency", concurrency.unwrap_or(0).to_string()));
+            if concurrency.is_some() {
+                fields.push(("queue", queue.to_string()));
+            }
             fields
         }
     }

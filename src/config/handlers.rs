@@ -156,13 +156,19 @@ impl Handler<'_> {
     }
 
     fn delay(&mut self) -> Option<HandlerConfig> {
+        let concurrency = match self.number("concurrency") {
+            0 => None,
+            many => Some(many),
+        };
+        if concurrency.is_none() && self.is_set("queue") {
+            let message = "does nothing without concurrency; set both".to_owned();
+            self.contradiction("queue", message);
+        }
         Some(HandlerConfig::Delay {
             latency: self.latency()?,
             failure_percent: self.number("failure_percent"),
-            concurrency: match self.number("concurrency") {
-                0 => None,
-                many => Some(many),
-            },
+            concurrency,
+            queue: self.number("queue"),
         })
     }
 

@@ -50,6 +50,8 @@ pub enum Kind {
         /// `0s` is allowed too and switches the feature off.
         off: bool,
     },
+    /// A fraction from 0 to 1.
+    Ratio,
     /// A `tracing` filter: `info`, `info,mcpd::conn=debug`.
     Filter,
 }
@@ -211,6 +213,11 @@ pub const KEYS: &[KeyDoc] = &[
     key("drain.readiness", "fail", Kind::Choice(&["keep", "fail"]), RELOAD,
         "What /readyz says during a drain. `fail`: 503 at once, for balancers that poll it. `keep`: 200 while new requests are still served, for Kubernetes, which removes the endpoint by itself."),
 
+    key("scheduler.max_running", "10000", count(1, 1_000_000), RELOAD,
+        "Requests of the whole server whose handlers work on them; those that handlers answer in place do not count. Others wait, by priority."),
+    key("scheduler.max_waiting", "10000", count(0, 1_000_000), RELOAD,
+        "Requests of the whole server that wait because of scheduler.max_running. When it is full, the lowest priority is refused with OVERLOADED. 0: nobody waits."),
+
     key("sidecar.listen", "127.0.0.1:8081", Kind::Address, RESTART,
         "Where health, readiness, status and metrics are served over HTTP. Not the address of data.listen."),
 
@@ -257,12 +264,42 @@ pub const KEYS: &[KeyDoc] = &[
     key("handlers.<name>.failure_percent", "0", count(0, 100), RELOAD,
         "Per cent of requests answered with an error.").of("delay"),
     key("handlers.<name>.concurrency", "0", count(0, 1_000_000), RELOAD,
-        "Requests worked on at once; the rest wait. 0: no limit.").of("delay"),
+        "Requests worked on at once; others wait in a queue by priority. 0: only scheduler.max_running holds.").of("delay"),
+    key("handlers.<name>.queue", "1000", count(0, 1_000_000), RELOAD,
+        "Requests that wait for one of the places of concurrency. When it is full, the lowest priority is refused with OVERLOADED. 0: nobody waits.").of("delay"),
 
-    key("log.format", "auto", Kind::Choice(&["auto", "pretty", "json"]), RESTART,
-        "`pretty` for people, `json` for collectors; `auto` is pretty on a terminal and JSON elsewhere."),
+    key("log.format", "auto", Kind::Choice(&["auto", "pretty", "json", "ecs"]), RESTART,
+        "`pretty` for people, `json` for collectors, `ecs` the same with the names of the Elastic Common Schema; `auto` is pretty on a terminal and JSON elsewhere."),
     key("log.filter", "info", Kind::Filter, RELOAD,
-        "What is logged, in the syntax of tracing: `info`, or `info,mcpd::conn=debug`."),
+        "What is logged, in the syntax of tracing: `info`, or `info,mcpd::conn=debug`. `info,mcpd::frames=debug` gives a line for each frame."),
+
+    key("metrics.enabled", "true", Kind::Bool, RESTART,
+        "Count frames and requests. Off, the pages of the sidecar port show none; that is for measuring what counting costs, and for nothing else."),
+
+    key("tracing.enabled", "true", Kind::Bool, RESTART,
+        "Export spans to tracing.endpoint, where that is set. Else OTEL_SDK_DISABLED or OTEL_TRACES_EXPORTER."),
+    key("tracing.endpoint", "", Kind::Text { max: 2048, ascii: true }, RESTART,
+        "URL of an OTLP receiver such as `http://localhost:4317`; for `http` the path /v1/traces is added where there is none. Unset, no request is sampled. Else OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT. Headers come from OTEL_EXPORTER_OTLP_HEADERS alone.").unset(),
+    key("tracing.protocol", "grpc", Kind::Choice(&["grpc", "http"]), RESTART,
+        "How spans travel: OTLP over gRPC, or over HTTP with protobuf bodies. Else OTEL_EXPORTER_OTLP_TRACES_PROTOCOL or OTEL_EXPORTER_OTLP_PROTOCOL."),
+    key("tracing.ratio", "0.01", Kind::Ratio, RELOAD,
+        "Which part of the requests without TRACE is sampled. Else OTEL_TRACES_SAMPLER with OTEL_TRACES_SAMPLER_ARG."),
+    key("tracing.control_ratio", "0", Kind::Ratio, RELOAD,
+        "Which part of HELLO, HEARTBEAT and other frames that are no requests is sampled."),
+    key("tracing.parent_per_second", "1000", count(0, 1_000_000), RELOAD,
+        "Requests a second that are sampled because the client's TRACE is; above it they are not. 0: clients have no say."),
+    key("tracing.slow", "1s", span_or_off(ms(1), HOUR), RELOAD,
+        "An unsampled request that takes longer gets a late span. 0s: none for being slow."),
+    key("tracing.late_per_second", "10", count(0, 1_000), RELOAD,
+        "Late spans a second, for unsampled requests that failed or were slow."),
+    key("tracing.queue", "8192", count(1, 1_000_000), RESTART,
+        "Sampled frames that may wait to be exported; further ones are dropped and counted. Else OTEL_BSP_MAX_QUEUE_SIZE."),
+    key("tracing.batch", "512", count(1, 10_000), RESTART,
+        "Sampled frames in one export. Else OTEL_BSP_MAX_EXPORT_BATCH_SIZE."),
+    key("tracing.interval", "1s", span(ms(10), secs(60)), RESTART,
+        "How long a sampled frame waits for a batch to fill. Else OTEL_BSP_SCHEDULE_DELAY."),
+    key("tracing.timeout", "10s", span(ms(10), secs(60)), RESTART,
+        "How long the receiver may take to answer. Else OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, OTEL_EXPORTER_OTLP_TIMEOUT or OTEL_BSP_EXPORT_TIMEOUT."),
 ];
 
 /// The part of a handler's key that stands for its name.

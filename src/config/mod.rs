@@ -12,6 +12,7 @@ mod keys;
 mod layers;
 mod lines;
 mod problem;
+mod tracing;
 mod validated;
 mod value;
 
@@ -26,10 +27,11 @@ use std::path::PathBuf;
 pub use effective::{ReloadDiff, Setting};
 pub use keys::{KEYS, KeyDoc, Kind};
 pub use problem::{ConfigErrors, Problem, ProblemKind};
+pub use tracing::{OtlpProtocol, TracingConfig};
 pub use validated::{
     AdminConfig, Config, DataConfig, DrainConfig, GoawayConfig, HandlerConfig, HeartbeatConfig,
-    Latency, LimitsConfig, LogConfig, LogFormat, LoopbackAccess, ProxyProtocol, Readiness,
-    RoutesConfig, SidecarConfig, StaticBody,
+    Latency, LimitsConfig, LogConfig, LogFormat, LoopbackAccess, MetricsConfig, ProxyProtocol,
+    Readiness, RoutesConfig, SchedulerConfig, SidecarConfig, StaticBody,
 };
 
 /// Set in every container that Kubernetes runs.
@@ -41,8 +43,9 @@ pub struct LoadOptions {
     /// A YAML (`.yaml`, `.yml`) or TOML (`.toml`) file of at most 1 MiB.
     pub file: Option<PathBuf>,
     /// Environment variables. Those that begin with `MCPD__` are keys, with
-    /// `__` between the levels; `HOSTNAME` is the default of `server_id`, and
-    /// `KUBERNETES_SERVICE_HOST` tells that this process runs in a pod.
+    /// `__` between the levels; `HOSTNAME` is the default of `server_id`, some of OpenTelemetry's
+    /// `OTEL_` are defaults of `tracing.*`, and `KUBERNETES_SERVICE_HOST` tells that this process runs
+    /// in a pod.
     pub env: BTreeMap<String, String>,
     /// Values from the command line; a later one wins.
     pub flags: Vec<Flag>,
@@ -61,7 +64,10 @@ impl LoadOptions {
                 )
             })
             .filter(|(name, _)| {
-                name.starts_with("MCPD__") || name == "HOSTNAME" || name == KUBERNETES
+                let others = ["HOSTNAME", KUBERNETES];
+                name.starts_with("MCPD__")
+                    || others.contains(&name.as_str())
+                    || tracing::is_variable(name)
             })
             .collect();
         Self { file, env, flags }
@@ -118,7 +124,8 @@ impl Flag {
 pub fn load(options: LoadOptions) -> Result<Config, ConfigErrors> {
     let mut problems = Vec::new();
     let hostname = options.env.get("HOSTNAME").map(String::as_str);
-    let mut stack = vec![layers::defaults(hostname)];
+    let (said, ignored) = tracing::said(&options.env);
+    let mut stack = vec![layers::defaults(hostname), layers::opentelemetry(&said)];
     if let Some(path) = &options.file {
         stack.push(layers::file(path, &mut problems));
     }
@@ -127,7 +134,8 @@ pub fn load(options: LoadOptions) -> Result<Config, ConfigErrors> {
         stack.push(layers::flag(key, value, name, &mut problems));
     }
     let kubernetes = options.env.contains_key(KUBERNETES);
-    let config = resolve(stack, kubernetes, &mut problems);
+    let mut config = resolve(stack, kubernetes, &mut problems);
+    config.tracing.ignored = ignored;
     if problems.is_empty() {
         Ok(config)
     } else {

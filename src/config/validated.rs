@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::tracing::TracingConfig;
 use crate::lifecycle::DrainWindows;
 
 /// A whole configuration. [`Config::default`] is what a server without any
@@ -31,6 +32,8 @@ pub struct Config {
     pub goaway: GoawayConfig,
     /// Stopping in order.
     pub drain: DrainConfig,
+    /// What runs at one time, and what waits.
+    pub scheduler: SchedulerConfig,
     /// The HTTP port.
     pub sidecar: SidecarConfig,
     /// The admin API.
@@ -42,6 +45,10 @@ pub struct Config {
     pub handlers: BTreeMap<String, HandlerConfig>,
     /// Logging.
     pub log: LogConfig,
+    /// Counting.
+    pub metrics: MetricsConfig,
+    /// Exporting spans.
+    pub tracing: TracingConfig,
     pub(super) origins: Origins,
 }
 
@@ -186,6 +193,15 @@ pub enum Readiness {
     Fail,
 }
 
+/// Keys `scheduler.*`, all reloadable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchedulerConfig {
+    /// Requests that handlers work on, 1 to 1,000,000. Default 10,000.
+    pub max_running: usize,
+    /// Requests that wait for one of these places, up to 1,000,000. Default 10,000.
+    pub max_waiting: usize,
+}
+
 /// Keys `sidecar.*`; need a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SidecarConfig {
@@ -261,8 +277,10 @@ pub enum HandlerConfig {
         latency: Latency,
         /// Per cent of requests that fail, 0 to 100. Default 0.
         failure_percent: u8,
-        /// Requests at once, up to 1,000,000; `None` (default) is no limit.
+        /// Requests at once, up to 1,000,000; `None` (default) is no limit of its own.
         concurrency: Option<usize>,
+        /// Requests that wait for one of these places, up to 1,000,000. Default 1000.
+        queue: usize,
     },
 }
 
@@ -308,4 +326,13 @@ pub enum LogFormat {
     Pretty,
     /// For collectors.
     Json,
+    /// For collectors that know the Elastic Common Schema.
+    Ecs,
+}
+
+/// Keys `metrics.*`; need a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Whether frames and requests are counted. Default true.
+    pub enabled: bool,
 }

@@ -21,6 +21,7 @@ pub(super) enum Parsed {
     /// A count or a size.
     Number(u64),
     Duration(Duration),
+    Ratio(f64),
 }
 
 /// Why a value does not fit, without its key and origin.
@@ -50,6 +51,7 @@ pub(super) fn parse(kind: Kind, value: &ValueKind) -> Result<Parsed, Misfit> {
             Duration::ZERO if off => Ok(Parsed::Duration(Duration::ZERO)),
             span => in_range(span, min, max, show_duration).map(Parsed::Duration),
         },
+        Kind::Ratio => ratio(value).map(Parsed::Ratio),
         Kind::Filter => filter(string(value, kind)?).map(Parsed::Text),
     }
 }
@@ -65,6 +67,7 @@ pub(super) fn wants(kind: Kind) -> String {
         Kind::Count { .. } => "a whole number".to_owned(),
         Kind::Size { .. } => "a size such as `64KiB` or `1MiB`".to_owned(),
         Kind::Duration { .. } => "a duration such as `250ms` or `30s`".to_owned(),
+        Kind::Ratio => "a fraction from 0 to 1".to_owned(),
         Kind::Filter => "a log filter such as `info`".to_owned(),
     }
 }
@@ -206,6 +209,25 @@ fn count(value: &ValueKind) -> Result<u64, Misfit> {
     }
     let wanted = "a whole number, digits only";
     whole(value).map_or_else(|| Err(wrong_type(value, wanted)), unsigned)
+}
+
+fn ratio(value: &ValueKind) -> Result<f64, Misfit> {
+    let wanted = "a fraction such as 0.01";
+    let ratio = match value {
+        ValueKind::Float(ratio) => *ratio,
+        ValueKind::String(text) => text
+            .parse()
+            .map_err(|_| bad(format!("is not a number; write {wanted}")))?,
+        other => whole(other).ok_or_else(|| wrong_type(other, wanted))? as f64,
+    };
+    // What is not a number is in no range either.
+    match (0.0..=1.0).contains(&ratio) {
+        true => Ok(ratio),
+        false => Err((
+            ProblemKind::OutOfRange,
+            "is not between 0 and 1; 0.01 is one in a hundred".to_owned(),
+        )),
+    }
 }
 
 fn size(value: &ValueKind) -> Result<u64, Misfit> {

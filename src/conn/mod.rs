@@ -62,7 +62,7 @@ pub struct Refusal<'t> {
     /// Always an ERROR of class 0x02.
     pub answer: Answer<'static>,
     /// Where it is counted; `None` when no route was found.
-    pub stats: Option<&'t RouteStats>,
+    pub stats: Option<&'t Arc<RouteStats>>,
     /// ROUTE_REVISION for the answer, when that is wanted.
     pub revision: Option<u64>,
 }

@@ -1,11 +1,12 @@
 //! From a route document to a table whose routes can be called.
 
 use super::BoundRoute;
-use super::rate::TokenBucket;
+use super::rate::Bucket;
 use crate::handler::Handlers;
 use crate::router::document::{Document, Problem, Problems, RouteSpec};
 use crate::router::table::Table;
-use crate::telemetry::{RouteCatalog, RouteStats};
+use crate::scheduler::Scheduler;
+use crate::telemetry::{RouteCatalog, RouteLabel, RouteStats};
 use mcpd_proto::Qos;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use std::time::Instant;
 pub fn bind(
     document: &Document,
     handlers: &Handlers,
+    scheduler: &Scheduler,
     catalog: &RouteCatalog,
     before: &Table<Arc<BoundRoute>>,
     revision_on_answers: bool,
@@ -32,14 +34,18 @@ pub fn bind(
         .map(|(_, route)| (route.name.as_str(), route))
         .collect();
     let revision = revision_on_answers.then_some(document.revision);
-    let stats = catalog.enter(document.routes.iter().map(|route| route.name.as_str()));
+    let stats = catalog.enter(document.routes.iter().map(|route| RouteLabel {
+        name: &route.name,
+        pattern: route.pattern.as_str(),
+        handler: &route.handler,
+    }));
     let bound = document
         .routes
         .iter()
         .zip(stats)
         .filter_map(|(spec, stats)| {
             let old = before.get(spec.name.as_str()).copied();
-            let route = bind_one(spec, handlers, stats, old, revision)?;
+            let route = bind_one(spec, handlers, scheduler, stats, old, revision)?;
             Some((spec.pattern.clone(), Arc::new(route)))
         });
     Table::build(bound).map_err(|error| {
@@ -80,6 +86,7 @@ pub fn check(document: &Document, handlers: &Handlers) -> Problems {
 fn bind_one(
     spec: &RouteSpec,
     handlers: &Handlers,
+    scheduler: &Scheduler,
     stats: Arc<RouteStats>,
     old: Option<&Arc<BoundRoute>>,
     revision: Option<u64>,
@@ -88,13 +95,7 @@ fn bind_one(
         let kept = old
             .and_then(|old| old.rate.as_ref())
             .filter(|(spec, _)| *spec == limit);
-        let fresh = || {
-            Arc::new(TokenBucket::new(
-                limit.per_second,
-                limit.burst,
-                Instant::now(),
-            ))
-        };
+        let fresh = || Arc::new(Bucket::new(&limit, Instant::now()));
         (
             limit,
             kept.map_or_else(fresh, |(_, bucket)| Arc::clone(bucket)),
@@ -103,10 +104,12 @@ fn bind_one(
     Some(BoundRoute {
         name: spec.name.clone(),
         handler: Arc::clone(handlers.get(&spec.handler)?),
+        admission: scheduler.admission(&spec.handler),
         qos: Qos::from_wire(spec.qos)?,
         timeout: spec.timeout,
         ordered: spec.ordered,
         priority: spec.priority,
+        paced: rate.as_ref().is_some_and(|(_, bucket)| bucket.is_leaky()),
         rate,
         stats,
         revision,

@@ -7,26 +7,30 @@ pub use bind::{bind, check};
 
 use crate::conn::{Dispatch, Refusal, Route};
 use crate::handler::Handler;
-use crate::message::{Answer, Call, Outcome};
+use crate::message::{Answer, Begun, Call, Outcome, OwnedCall, Work};
 use crate::router::document::{PriorityBounds, RateLimitSpec};
 use crate::router::handle::Handle;
 use crate::router::table::Table;
-use crate::telemetry::RouteStats;
+use crate::scheduler::Admission;
+use crate::telemetry::{RouteStats, Traced};
 use arc_swap::Guard;
 use mcpd_proto::{ErrorCode, Qos};
-use rate::TokenBucket;
+use rate::Bucket;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A route of the live table, bound to its handler, its counts and its rate limit.
+/// A route of the live table, bound to its handler and the way there, its counts and its rate limit.
 pub struct BoundRoute {
     name: String,
     handler: Arc<dyn Handler>,
+    admission: Admission,
     qos: Qos,
     timeout: Duration,
     ordered: bool,
     priority: PriorityBounds,
-    rate: Option<(RateLimitSpec, Arc<TokenBucket>)>,
+    rate: Option<(RateLimitSpec, Arc<Bucket>)>,
+    /// Whether requests may have to wait for the rate limit.
+    paced: bool,
     stats: Arc<RouteStats>,
     revision: Option<u64>,
 }
@@ -42,7 +46,10 @@ impl std::fmt::Debug for BoundRoute {
 impl Route for Arc<BoundRoute> {
     #[inline]
     fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
-        self.handler.call(call)
+        if self.paced {
+            return self.pace(call);
+        }
+        self.run(call)
     }
 
     #[inline]
@@ -131,22 +138,81 @@ impl BoundRoute {
             let text = "this connection takes no new requests; open another";
             return Some(Answer::error(ErrorCode::DRAINING, text));
         }
-        if let Some((spec, bucket)) = &self.rate
-            && let Err(wait) = bucket.take(call.received)
-        {
-            let detail = format!("over {} requests a second", spec.per_second).into();
-            let code = ErrorCode::RATE_LIMITED;
-            return Some(Answer::Error {
-                code,
-                detail,
-                retry_after: Some(wait),
-            });
+        if let Some((spec, bucket)) = &self.rate {
+            let over = match bucket.is_leaky() {
+                // It takes its place when it is called.
+                true => bucket.is_full(call.now()),
+                false => bucket.take(call.now(), Duration::ZERO).err(),
+            };
+            if let Some(wait) = over {
+                return Some(refuse_rate(spec, wait));
+            }
         }
         if call.timeout(self.timeout) <= call.waited {
             let text = "its time was over before it could start";
             return Some(Answer::error(ErrorCode::EXPIRED, text));
         }
         None
+    }
+
+    /// Runs the handler; work that is answered later waits for its places first.
+    #[inline]
+    fn run<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
+        if let Some(span) = call.span {
+            span.start();
+        }
+        match self.handler.call(call) {
+            Outcome::Later(work) => self.admit(call, work),
+            // A handler that lets its work wait knows of nobody else who does.
+            ready => ready,
+        }
+    }
+
+    /// Lets work that takes its time wait for its place.
+    fn admit(&self, call: &Call<'_>, work: Work) -> Outcome<'static> {
+        let deadline = call.received + call.timeout(self.timeout);
+        let priority = call.priority.clamp(self.priority.min, self.priority.max);
+        let work = match call.span {
+            Some(span) => Box::pin(Traced::new(work, Arc::clone(span))),
+            None => work,
+        };
+        self.admission.admit(work, priority, deadline)
+    }
+
+    /// Runs the handler when the leaky bucket of the route lets it.
+    fn pace<'a>(self: &'a Arc<Self>, call: &Call<'a>) -> Outcome<'a> {
+        let Some((spec, bucket)) = &self.rate else {
+            return self.run(call);
+        };
+        let now = call.now();
+        let deadline = call.received + call.timeout(self.timeout);
+        match bucket.take(now, deadline.saturating_duration_since(now)) {
+            Err(wait) => Outcome::Now(refuse_rate(spec, wait)),
+            Ok(wait) if wait.is_zero() => self.run(call),
+            Ok(wait) => {
+                let (route, call) = (Arc::clone(self), OwnedCall::from(call));
+                let begun = Begun::default();
+                let begins = begun.clone();
+                let work = Box::pin(async move {
+                    tokio::time::sleep_until((now + wait).into()).await;
+                    begins.set();
+                    route.run_owned(&call).await
+                });
+                Outcome::Waiting(work, begun)
+            }
+        }
+    }
+
+    async fn run_owned(&self, call: &OwnedCall) -> Answer<'static> {
+        let outcome = call.as_call().map(|call| match self.run(&call) {
+            Outcome::Now(answer) => Outcome::Now(answer.into_owned()),
+            Outcome::Later(work) | Outcome::Waiting(work, _) => Outcome::Later(work),
+        });
+        match outcome {
+            Some(Outcome::Now(answer)) => answer,
+            Some(Outcome::Later(work) | Outcome::Waiting(work, _)) => work.await,
+            None => Answer::error(ErrorCode::INTERNAL, "the request cannot be read again"),
+        }
     }
 
     fn refuse_qos(&self, asked: Qos) -> Answer<'static> {
@@ -156,5 +222,13 @@ impl BoundRoute {
             self.name
         );
         Answer::error(ErrorCode::QOS_UNSUPPORTED, text)
+    }
+}
+
+fn refuse_rate(spec: &RateLimitSpec, wait: Duration) -> Answer<'static> {
+    Answer::Error {
+        code: ErrorCode::RATE_LIMITED,
+        detail: format!("over {} requests a second", spec.per_second).into(),
+        retry_after: Some(wait),
     }
 }

@@ -1,67 +1,148 @@
-//! A token bucket that any number of threads take from without a lock.
+//! Rate limits that any number of threads take from without a lock.
 
+use crate::router::document::{RateAlgorithm, RateLimitSpec};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Tokens come back evenly; a full bucket holds `burst`. The whole state is one number: when the
-/// bucket will be full again (the generic cell rate algorithm).
+/// A bucket of requests. The whole state is one number: when it will be empty again (the generic cell
+/// rate algorithm).
+///
+/// As a token bucket it lets a burst run at once and then one each interval; as a leaky bucket it has
+/// a burst wait for their intervals. What is over the burst is refused by either.
 #[derive(Debug)]
-pub(super) struct TokenBucket {
+pub(super) struct Bucket {
     start: Instant,
-    full_at: AtomicU64,
+    empty_at: AtomicU64,
     each_ns: u64,
     depth_ns: u64,
+    leaky: bool,
 }
 
-impl TokenBucket {
-    pub(super) fn new(per_second: u32, burst: u32, start: Instant) -> TokenBucket {
-        let each_ns = 1_000_000_000 / u64::from(per_second.max(1));
-        let depth_ns = each_ns.saturating_mul(u64::from(burst.max(1)));
-        TokenBucket {
+impl Bucket {
+    pub(super) fn new(spec: &RateLimitSpec, start: Instant) -> Bucket {
+        let each_ns = 1_000_000_000 / u64::from(spec.per_second.max(1));
+        let depth_ns = each_ns.saturating_mul(u64::from(spec.burst.max(1)));
+        Bucket {
             start,
-            full_at: AtomicU64::new(0),
+            empty_at: AtomicU64::new(0),
             each_ns,
             depth_ns,
+            leaky: spec.algorithm == RateAlgorithm::LeakyBucket,
         }
     }
 
-    /// Takes a token, or says how long it takes until there is one.
-    pub(super) fn take(&self, now: Instant) -> Result<(), Duration> {
-        let since = now.saturating_duration_since(self.start).as_nanos();
-        let now = u64::try_from(since).unwrap_or(u64::MAX);
-        let next = |full_at: u64| {
-            let next = full_at.max(now).saturating_add(self.each_ns);
-            (next - now <= self.depth_ns).then_some(next)
+    pub(super) fn is_leaky(&self) -> bool {
+        self.leaky
+    }
+
+    /// Takes a place for a request that may wait for less than `patience`: how long it has to. `Err` is
+    /// how long it takes until there is a place.
+    #[inline]
+    pub(super) fn take(&self, now: Instant, patience: Duration) -> Result<Duration, Duration> {
+        let now = self.since_start(now);
+        let depth = match self.leaky {
+            true => self
+                .depth_ns
+                .min(self.each_ns.saturating_add(nanos(patience))),
+            false => self.depth_ns,
+        };
+        let next = |empty_at: u64| {
+            let next = empty_at.max(now).saturating_add(self.each_ns);
+            (next - now <= depth).then_some(next)
         };
         let taken = self
-            .full_at
+            .empty_at
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-        taken.map(|_| ()).map_err(|full_at| {
-            let over = full_at.max(now) + self.each_ns - now - self.depth_ns;
-            Duration::from_nanos(over)
-        })
+        match taken {
+            Ok(empty_at) if self.leaky => Ok(Duration::from_nanos(empty_at.saturating_sub(now))),
+            Ok(_) => Ok(Duration::ZERO),
+            Err(empty_at) => Err(over(empty_at, now, self.each_ns, depth)),
+        }
     }
+
+    /// How long it takes until there is a place, if there is none now. Takes nothing.
+    pub(super) fn is_full(&self, now: Instant) -> Option<Duration> {
+        let now = self.since_start(now);
+        let empty_at = self.empty_at.load(Ordering::Relaxed);
+        let over = over(empty_at, now, self.each_ns, self.depth_ns);
+        (!over.is_zero()).then_some(over)
+    }
+
+    fn since_start(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.start))
+    }
+}
+
+/// How long until one more fits into a bucket of this depth.
+fn over(empty_at: u64, now: u64, each: u64, depth: u64) -> Duration {
+    let next = empty_at.max(now).saturating_add(each);
+    Duration::from_nanos((next - now).saturating_sub(depth))
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn bucket(algorithm: RateAlgorithm, start: Instant) -> Bucket {
+        let spec = RateLimitSpec {
+            per_second: 10,
+            burst: 3,
+            algorithm,
+        };
+        Bucket::new(&spec, start)
+    }
+
+    fn after(start: Instant, ms: u64) -> Instant {
+        start + Duration::from_millis(ms)
+    }
+
     #[test]
-    fn a_burst_then_the_rate_then_the_time_to_wait() {
+    fn tokens_a_burst_then_the_rate_then_the_time_to_wait() {
         let start = Instant::now();
-        let bucket = TokenBucket::new(10, 3, start);
+        let bucket = bucket(RateAlgorithm::TokenBucket, start);
         for _ in 0..3 {
-            assert_eq!(bucket.take(start), Ok(()));
+            assert_eq!(bucket.take(start, LONG), Ok(Duration::ZERO));
         }
-        assert_eq!(bucket.take(start), Err(Duration::from_millis(100)));
-        assert_eq!(bucket.take(start + Duration::from_millis(100)), Ok(()));
+        assert_eq!(bucket.take(start, LONG), Err(Duration::from_millis(100)));
+        assert_eq!(bucket.take(after(start, 100), LONG), Ok(Duration::ZERO));
         assert_eq!(
-            bucket.take(start + Duration::from_millis(150)),
+            bucket.take(after(start, 150), LONG),
             Err(Duration::from_millis(50))
         );
         // A long rest fills the bucket, no further.
-        let later = start + Duration::from_secs(60);
-        assert_eq!((0..10).filter(|_| bucket.take(later).is_ok()).count(), 3);
+        let later = after(start, 60_000);
+        assert_eq!(
+            (0..10).filter(|_| bucket.take(later, LONG).is_ok()).count(),
+            3
+        );
+    }
+
+    #[test]
+    fn a_leaky_bucket_has_a_burst_wait_and_refuses_the_rest() {
+        let start = Instant::now();
+        let bucket = bucket(RateAlgorithm::LeakyBucket, start);
+        let waits = [0, 1, 2].map(|_| bucket.take(start, LONG));
+        assert_eq!(waits, [0, 100, 200].map(|ms| Ok(Duration::from_millis(ms))));
+        assert_eq!(bucket.is_full(start), Some(Duration::from_millis(100)));
+        assert_eq!(bucket.take(start, LONG), Err(Duration::from_millis(100)));
+        // Nor does one wait in vain.
+        let patience = Duration::from_millis(250);
+        assert_eq!(
+            bucket.take(after(start, 20), patience),
+            Err(Duration::from_millis(80))
+        );
+        // One has leaked out by now: there is room behind the other two.
+        assert_eq!(bucket.is_full(after(start, 100)), None);
+        assert_eq!(
+            bucket.take(after(start, 100), LONG),
+            Ok(Duration::from_millis(200))
+        );
+        assert_eq!(bucket.take(after(start, 60_000), LONG), Ok(Duration::ZERO));
     }
 }

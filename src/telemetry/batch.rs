@@ -3,6 +3,7 @@
 use super::conn::{ConnMetrics, KINDS, kind_at};
 use super::routes::RouteStats;
 use mcpd_proto::{ErrorCode, RawFrame};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Different routes and codes of one batch that are summed before they are flushed.
@@ -43,21 +44,41 @@ pub(crate) struct Batch<'t> {
     began: Instant,
     bytes: usize,
     frames: FrameCounts,
-    runs: [(Option<&'t RouteStats>, Option<ErrorCode>, u32); RUNS],
+    counts: bool,
+    runs: [(Option<&'t Arc<RouteStats>>, Option<ErrorCode>, u32); RUNS],
     used: usize,
+    /// Whether every frame gets a log line.
+    verbose: bool,
+    /// Whether a request of it has a span of its own, and needs no late one.
+    sampled: bool,
 }
 
 impl<'t> Batch<'t> {
     /// A read of `bytes` at `now`.
     #[inline]
-    pub(crate) fn new(now: Instant, bytes: usize) -> Batch<'t> {
+    pub(crate) fn new(now: Instant, bytes: usize, metrics: &ConnMetrics) -> Batch<'t> {
         Batch {
             began: now,
             bytes,
             frames: FrameCounts::default(),
+            counts: metrics.counts,
             runs: [(None, None, 0); RUNS],
             used: 0,
+            verbose: metrics.tracer.is_verbose(),
+            sampled: false,
         }
+    }
+
+    /// Whether every frame gets a log line.
+    #[inline]
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// A request of it is sampled.
+    #[inline]
+    pub(crate) fn sampled(&mut self) {
+        self.sampled = true;
     }
 
     /// When it was read.
@@ -68,18 +89,34 @@ impl<'t> Batch<'t> {
 
     #[inline]
     pub(crate) fn frame(&mut self, raw: &RawFrame<'_>) {
-        self.frames.add(kind_at(raw.header.kind));
+        if self.counts {
+            self.frames.add(kind_at(raw.header.kind));
+        }
     }
 
-    /// A request of this batch was answered; without a route it counts as `_none`.
-    #[inline]
-    pub(crate) fn answered(
+    /// A request of this batch was refused; without a route it counts as `_none`.
+    #[cold]
+    pub(crate) fn refused(
         &mut self,
-        stats: Option<&'t RouteStats>,
+        stats: Option<&'t Arc<RouteStats>>,
         code: Option<ErrorCode>,
         metrics: &ConnMetrics,
     ) {
-        let address = |stats: Option<&RouteStats>| stats.map(std::ptr::from_ref);
+        self.answered(stats, code, metrics);
+    }
+
+    /// A request of this batch was answered by its route.
+    #[inline(always)]
+    pub(crate) fn answered(
+        &mut self,
+        stats: Option<&'t Arc<RouteStats>>,
+        code: Option<ErrorCode>,
+        metrics: &ConnMetrics,
+    ) {
+        if !self.counts {
+            return;
+        }
+        let address = |stats: Option<&Arc<RouteStats>>| stats.map(Arc::as_ptr);
         for run in &mut self.runs[..self.used] {
             if address(run.0) == address(stats) && run.1 == code {
                 run.2 += 1;
@@ -99,6 +136,9 @@ impl<'t> Batch<'t> {
         if self.used > 0 {
             self.flush_runs(metrics);
         }
+        if !self.counts {
+            return;
+        }
         metrics.received(self.bytes, &mut self.frames);
     }
 
@@ -107,6 +147,11 @@ impl<'t> Batch<'t> {
         for (stats, code, n) in &self.runs[..self.used] {
             let stats = stats.unwrap_or_else(|| metrics.routes.none());
             stats.record(*code, time, u64::from(*n));
+            if metrics.tracer.is_slow(time) && !self.sampled {
+                metrics
+                    .tracer
+                    .slow(stats, *code, self.began, self.began + time);
+            }
         }
         self.used = 0;
     }

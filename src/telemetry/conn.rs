@@ -1,10 +1,12 @@
 //! What connections count.
 
 use super::batch::FrameCounts;
+use super::catalog;
 use super::histogram::Histogram;
 use super::routes::RouteCatalog;
-use mcpd_proto::{ErrorCode, FrameError, GoAwayReason, Kind};
-use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+use super::trace::Tracer;
+use mcpd_proto::{Class, ErrorCode, FrameError, GoAwayReason, Kind};
+use metrics::{Counter, Gauge, counter, gauge};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,6 +70,22 @@ pub(crate) enum CloseReason {
 }
 
 impl CloseReason {
+    /// Every label there is.
+    pub(super) fn labels() -> Vec<&'static str> {
+        let of_connections = |code: &&ErrorCode| code.class() == Class::Connection;
+        let codes = ErrorCode::ALL.iter().filter(of_connections);
+        let codes = codes.map(|code| CloseReason::Code(*code).label());
+        let own = [
+            CloseReason::Eof,
+            CloseReason::Reset,
+            CloseReason::NoProxyHeader,
+        ];
+        own.map(CloseReason::label)
+            .into_iter()
+            .chain(codes)
+            .collect()
+    }
+
     fn label(self) -> &'static str {
         match self {
             CloseReason::Eof => "EOF",
@@ -95,10 +113,15 @@ impl Rejected {
         (Rejected::Rate, "rate"),
         (Rejected::Gone, "gone"),
     ];
+
+    /// Every label there is.
+    pub(super) fn labels() -> Vec<&'static str> {
+        Rejected::ALL.map(|(_, label)| label).to_vec()
+    }
 }
 
 /// The kinds that `mcpd_frame_errors_total` tells apart.
-const FRAME_ERRORS: [&str; 7] = [
+pub(super) const FRAME_ERRORS: [&str; 7] = [
     "version",
     "too_large",
     "header",
@@ -131,6 +154,9 @@ fn frame_error_kind(error: &FrameError) -> &'static str {
 pub struct ConnMetrics {
     /// Requests by route.
     pub routes: Arc<RouteCatalog>,
+    pub(crate) tracer: Tracer,
+    /// Whether frames and requests are counted.
+    pub(super) counts: bool,
     open: Gauge,
     in_flight: Arc<AtomicU64>,
     opened: Counter,
@@ -148,7 +174,7 @@ impl std::fmt::Debug for ConnMetrics {
     }
 }
 
-fn kind_label(at: usize) -> &'static str {
+pub(super) fn kind_label(at: usize) -> &'static str {
     Kind::ALL.get(at).map_or("ignored", |kind| kind.name())
 }
 
@@ -156,8 +182,8 @@ pub(super) fn kind_at(kind: Option<Kind>) -> usize {
     kind.map_or(KINDS - 1, |kind| kind as usize - 1)
 }
 
-fn closed_counter(reason: CloseReason) -> Counter {
-    counter!("mcpd_connections_closed_total", "reason" => reason.label())
+fn closed_counter(reason: &'static str) -> Counter {
+    counter!("mcpd_connections_closed_total", "reason" => reason)
 }
 
 fn frame_errors(kind: &'static str) -> Counter {
@@ -167,8 +193,8 @@ fn frame_errors(kind: &'static str) -> Counter {
 impl ConnMetrics {
     /// Registers every series at 0 with the current recorder of the `metrics` facade.
     pub fn new(routes: Arc<RouteCatalog>) -> ConnMetrics {
-        describe();
-        for (_, reason) in Rejected::ALL {
+        catalog::describe();
+        for reason in Rejected::labels() {
             counter!("mcpd_connections_rejected_total", "reason" => reason).absolute(0);
         }
         for reason in GoAwayReason::ALL {
@@ -177,22 +203,15 @@ impl ConnMetrics {
         for kind in FRAME_ERRORS {
             frame_errors(kind).absolute(0);
         }
-        let codes = ErrorCode::ALL.iter().filter(|code| code.get() >> 8 == 1);
-        let closed = [
-            CloseReason::Eof,
-            CloseReason::Reset,
-            CloseReason::NoProxyHeader,
-        ];
-        for reason in closed
-            .into_iter()
-            .chain(codes.map(|code| CloseReason::Code(*code)))
-        {
+        for reason in CloseReason::labels() {
             closed_counter(reason).absolute(0);
         }
         counter!("mcpd_accept_errors_total").absolute(0);
         counter!("mcpd_backpressure_total").absolute(0);
         ConnMetrics {
             routes,
+            tracer: Tracer::default(),
+            counts: true,
             open: gauge!("mcpd_connections"),
             in_flight: Arc::default(),
             opened: counter!("mcpd_connections_opened_total"),
@@ -205,6 +224,12 @@ impl ConnMetrics {
         }
     }
 
+    /// Whether frames and requests are counted, which they are unless one wants to know what that
+    /// costs. To be called before connections are served.
+    pub fn set_counting(&mut self, counts: bool) {
+        self.counts = counts;
+    }
+
     pub(crate) fn opened(&self) {
         self.opened.increment(1);
         self.open.increment(1.0);
@@ -213,7 +238,7 @@ impl ConnMetrics {
     pub(crate) fn closed(&self, reason: CloseReason, age: Duration) {
         self.open.decrement(1.0);
         self.age.record(age, 1);
-        closed_counter(reason).increment(1);
+        closed_counter(reason.label()).increment(1);
     }
 
     pub(crate) fn failed(&self, error: &io::Error) {
@@ -279,6 +304,9 @@ impl ConnMetrics {
     /// One write's bytes, and the frames that were queued since the last one, by kind.
     #[inline]
     pub(crate) fn sent(&self, bytes: usize, frames: &mut FrameCounts) {
+        if !self.counts {
+            return;
+        }
         self.frames_out.add(bytes, frames);
     }
 
@@ -297,68 +325,21 @@ impl ConnMetrics {
     pub(crate) fn publish(&self) {
         self.frames_in.publish();
         self.frames_out.publish();
+        self.tracer.publish();
         gauge!("mcpd_requests_in_flight").set(self.in_flight() as f64);
     }
 
     /// Appends the histograms in Prometheus' text format.
     pub(crate) fn render(&self, out: &mut String) {
         let histograms = [
-            (
-                "mcpd_heartbeat_rtt_seconds",
-                "Round trips of heartbeats.",
-                &self.heartbeat_rtt,
-            ),
-            (
-                "mcpd_connection_age_seconds",
-                "Age of connections when they closed.",
-                &self.age,
-            ),
+            ("mcpd_heartbeat_rtt_seconds", &self.heartbeat_rtt),
+            ("mcpd_connection_age_seconds", &self.age),
         ];
-        for (name, help, histogram) in histograms {
-            out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} histogram\n"));
+        for (name, histogram) in histograms {
+            catalog::head(name, out);
             histogram.render(name, "", out);
         }
     }
-}
-
-fn describe() {
-    describe_gauge!("mcpd_connections", "Open connections.");
-    describe_counter!("mcpd_connections_opened_total", "Connections accepted.");
-    describe_counter!(
-        "mcpd_connections_closed_total",
-        "Connections closed, by reason."
-    );
-    describe_counter!(
-        "mcpd_connections_rejected_total",
-        "Connections turned away, by reason."
-    );
-    describe_counter!(
-        "mcpd_accept_errors_total",
-        "Accepts that failed for lack of a resource."
-    );
-    describe_counter!("mcpd_goaways_total", "Clients asked to move, by reason.");
-    describe_counter!("mcpd_frames_total", "Frames by direction and type.");
-    describe_counter!("mcpd_frame_bytes_total", "Bytes of frames by direction.");
-    describe_counter!(
-        "mcpd_frame_errors_total",
-        "Frames that broke the protocol, by kind."
-    );
-    describe_counter!(
-        "mcpd_backpressure_total",
-        "Times a connection was not read for its limits."
-    );
-    describe_counter!(
-        "mcpd_slow_consumers_total",
-        "Connections closed because nobody read."
-    );
-    describe_counter!(
-        "mcpd_heartbeat_misses_total",
-        "Heartbeats unanswered for an interval."
-    );
-    describe_gauge!(
-        "mcpd_requests_in_flight",
-        "Requests that are being worked on."
-    );
 }
 
 /// Counts a request as in flight while it lives.

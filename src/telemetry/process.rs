@@ -1,17 +1,27 @@
 //! The metrics of the process as a whole, and the page that shows all of them.
 
+use super::catalog;
+use super::cgroup::CpuStat;
 use super::conn::ConnMetrics;
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use super::log::LogControl;
+use super::queue::QueueMetrics;
+use super::trace;
+use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
+use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::runtime::RuntimeMetrics;
 
 /// Renders everything that is counted as Prometheus text.
 pub struct Exporter {
     text: PrometheusHandle,
     process: Collector,
     conn: Mutex<Option<Arc<ConnMetrics>>>,
+    queues: Arc<QueueMetrics>,
+    runtimes: Mutex<Vec<(&'static str, RuntimeMetrics)>>,
+    logs: Option<LogControl>,
 }
 
 impl Exporter {
@@ -21,18 +31,62 @@ impl Exporter {
     /// There is another recorder already.
     pub fn install() -> Result<Exporter, BuildError> {
         let text = PrometheusBuilder::new().install_recorder()?;
+        catalog::describe();
+        trace::register();
         let process = Collector::default();
-        process.describe();
         Ok(Exporter {
             text,
             process,
             conn: Mutex::new(None),
+            queues: Arc::default(),
+            runtimes: Mutex::default(),
+            logs: None,
         })
+    }
+
+    /// Shows what these logs count too.
+    pub fn with_logs(self, logs: Option<LogControl>) -> Exporter {
+        Exporter { logs, ..self }
+    }
+
+    /// The counts of queues that this page shows.
+    pub fn queues(&self) -> &Arc<QueueMetrics> {
+        &self.queues
     }
 
     /// Shows these connections' metrics too.
     pub fn show(&self, conn: Arc<ConnMetrics>) {
         *self.conn.lock().unwrap_or_else(PoisonError::into_inner) = Some(conn);
+    }
+
+    /// Shows how busy these runtimes are too; those of one name are added up.
+    pub fn watch(&self, name: &'static str, runtimes: impl IntoIterator<Item = RuntimeMetrics>) {
+        let mut watched = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.extend(runtimes.into_iter().map(|runtime| (name, runtime)));
+    }
+
+    fn render_busy(&self, out: &mut String) {
+        let watched = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut busy: Vec<(&str, Duration)> = Vec::new();
+        for (name, runtime) in watched.iter() {
+            let workers = 0..runtime.num_workers();
+            let time = workers.map(|worker| runtime.worker_total_busy_duration(worker));
+            let time: Duration = time.sum();
+            match busy.iter_mut().find(|(known, _)| known == name) {
+                Some((_, sum)) => *sum += time,
+                None => busy.push((name, time)),
+            }
+        }
+        if busy.is_empty() {
+            return;
+        }
+        let name = "mcpd_runtime_busy_seconds_total";
+        catalog::head(name, out);
+        for (runtime, time) in busy {
+            let seconds = time.as_secs_f64();
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "{name}{{runtime=\"{runtime}\"}} {seconds}");
+        }
     }
 
     /// All metrics in Prometheus' text format 0.0.4.
@@ -46,10 +100,18 @@ impl Exporter {
         if let Some(conn) = &conn {
             conn.publish();
         }
+        if let Some(logs) = &self.logs {
+            logs.publish();
+        }
         let mut text = self.text.render();
         if let Some(conn) = conn {
             conn.render(&mut text);
             conn.routes.render(&mut text);
+        }
+        self.queues.render(&mut text);
+        self.render_busy(&mut text);
+        if let Some(stat) = CpuStat::read() {
+            stat.render(&mut text);
         }
         text
     }
@@ -70,21 +132,7 @@ pub struct ProcessMetrics {
 impl ProcessMetrics {
     /// Registers the series; `phases` are all names the lifecycle has.
     pub fn new(phases: impl IntoIterator<Item = &'static str>) -> ProcessMetrics {
-        describe_gauge!("mcpd_lifecycle_state", "1 for the phase the process is in.");
-        describe_counter!(
-            "mcpd_lifecycle_transitions_total",
-            "Steps of the lifecycle, by the phase they led to."
-        );
-        describe_gauge!("mcpd_build_info", "The version that runs; always 1.");
-        describe_gauge!("mcpd_routes_revision", "Revision of the live route table.");
-        describe_gauge!(
-            "mcpd_routes_last_confirmed_timestamp_seconds",
-            "When the store last confirmed the live route table."
-        );
-        describe_counter!(
-            "mcpd_routes_reloads_total",
-            "Route documents taken or refused."
-        );
+        catalog::describe();
         gauge!("mcpd_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         for result in ["ok", "refused"] {
             counter!("mcpd_routes_reloads_total", "result" => result).absolute(0);

@@ -5,6 +5,7 @@ use mcpd::dispatch::{BoundRoute, Dispatcher, bind};
 use mcpd::handler::{Handler, Handlers};
 use mcpd::router::document::{Document, ParseOptions};
 use mcpd::router::handle::Handle;
+use mcpd::scheduler::Scheduler;
 use mcpd::telemetry::{ConnMetrics, RouteCatalog};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub(crate) struct Embedded {
     pub(crate) registry: Arc<Registry>,
     table: Handle<Arc<BoundRoute>>,
     handlers: Handlers,
+    scheduler: Scheduler,
     catalog: Arc<RouteCatalog>,
     pub(crate) runtime: tokio::runtime::Runtime,
 }
@@ -62,6 +64,7 @@ impl Embedded {
             registry,
             table,
             handlers,
+            scheduler: Scheduler::default(),
             catalog,
             runtime,
         };
@@ -72,7 +75,14 @@ impl Embedded {
     /// Makes a document live.
     pub(crate) fn swap(&self, document: &Document) {
         let before = self.table.table();
-        let table = bind(document, &self.handlers, &self.catalog, &before, false);
+        let table = bind(
+            document,
+            &self.handlers,
+            &self.scheduler,
+            &self.catalog,
+            &before,
+            false,
+        );
         self.table.store(table.expect("its handlers are there"));
     }
 }

@@ -1,6 +1,7 @@
 //! The metrics page, read as strictly as Prometheus' text format 0.0.4 is written.
 
 use crate::support::Server;
+use mcpd::telemetry::{METRICS, Metric, Values};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A family of samples.
@@ -242,5 +243,76 @@ fn the_checker_refuses_what_is_wrong() {
         let bad = good.replacen(from, to, 1);
         let refused = std::panic::catch_unwind(|| parse(&bad)).is_err();
         assert!(refused, "taken: {bad}");
+    }
+}
+
+/// The labels of a family's samples, without the bounds of buckets.
+fn labels_of(family: &Family) -> BTreeSet<Vec<(String, String)>> {
+    let labels = |(series, _): &(String, f64)| {
+        let mut labels = sample_of(series).1;
+        labels.retain(|(key, _)| key != "le");
+        labels.sort();
+        labels
+    };
+    family.samples.iter().map(labels).collect()
+}
+
+/// How many series of these labels there must be from the start, where that is known.
+fn combinations(labels: &[(&str, Values)]) -> Option<usize> {
+    let sizes = labels.iter().map(|(_, values)| match values {
+        Values::OneOf(values) => Some(values().len()),
+        Values::Bounded(_) => None,
+    });
+    sizes.product()
+}
+
+fn all_metrics() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().flat_map(|group| group.metrics)
+}
+
+#[test]
+fn the_page_and_the_catalogue_have_the_same_families() {
+    let (_server, page) = page_after_some_traffic();
+    let on_page: BTreeSet<&str> = page.keys().map(String::as_str).collect();
+    let listed: BTreeSet<&str> = all_metrics().map(|metric| metric.name).collect();
+    let unlisted: Vec<_> = on_page.difference(&listed).collect();
+    assert!(
+        unlisted.is_empty(),
+        "add to src/telemetry/catalog.rs: {unlisted:?}"
+    );
+    let missing: Vec<_> = listed.difference(&on_page).collect();
+    assert!(
+        missing.is_empty(),
+        "listed, but not on the page: {missing:?}"
+    );
+    for metric in all_metrics() {
+        let family = &page[metric.name];
+        assert_eq!(family.kind, metric.kind.name(), "{}", metric.name);
+        for labels in labels_of(family) {
+            let keys: Vec<&str> = labels.iter().map(|(key, _)| key.as_str()).collect();
+            let mut listed: Vec<&str> = metric.labels.iter().map(|(key, _)| *key).collect();
+            listed.sort_unstable();
+            assert_eq!(keys, listed, "{}", metric.name);
+            for (key, value) in &labels {
+                let values = metric.labels.iter().find(|(listed, _)| listed == key);
+                if let Some((_, Values::OneOf(values))) = values {
+                    let known = values().contains(&value.as_str());
+                    assert!(known, "{}: {key} is {value:?}", metric.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_catalogue_promises_from_the_start_is_there() {
+    let server = Server::start();
+    let page = parse(&server.get("/metrics").1);
+    for metric in all_metrics().filter(|metric| metric.from_start) {
+        let family = page.get(metric.name);
+        let family = family.unwrap_or_else(|| panic!("{} is not there", metric.name));
+        if let Some(expected) = combinations(metric.labels) {
+            assert_eq!(labels_of(family).len(), expected, "{}", metric.name);
+        }
     }
 }

@@ -234,3 +234,30 @@ fn a_configuration_that_the_routes_cannot_live_with_is_refused_whole() {
     it.reload(&format!("limits: {{max_in_flight: 400}}\n{fixed}"));
     assert_eq!(hello(&mut it.server.peer()).0, 400);
 }
+
+/// More places are there at once for those who wait, and nobody who runs loses theirs.
+#[test]
+fn other_limits_of_a_handler_hold_at_once() {
+    let text = |places: u32| {
+        format!(
+            "handlers: {{echo: {{type: delay, latency: 10m, concurrency: {places}, queue: 1}}}}\n"
+        )
+    };
+    let mut configured = configured(&text(1));
+    let mut peer = configured.server.peer();
+    for seq in 1..=3 {
+        peer.request(seq, "echo", b"");
+    }
+    assert_eq!(peer.expect().error(), (3, ErrorCode::OVERLOADED));
+    let depth = "mcpd_queue_depth{priority=\"0\"}";
+    assert_eq!(configured.server.metric(depth), 1.0);
+    let log = configured.reload(&text(2));
+    assert!(log.contains("handlers.echo"), "{log}");
+    assert_eq!(configured.server.metric(depth), 0.0);
+    configured.reload(&text(1));
+    for seq in 4..=5 {
+        peer.request(seq, "echo", b"");
+    }
+    assert_eq!(peer.expect().error(), (5, ErrorCode::OVERLOADED));
+    assert_eq!(configured.server.metric("mcpd_requests_in_flight"), 3.0);
+}

@@ -8,6 +8,7 @@ use mcpd::handler::{Echo, Handler, Handlers};
 use mcpd::message::{Answer, Call, Outcome};
 use mcpd::router::document::{Document, RouteSpec};
 use mcpd::router::{handle::Handle, table::Table};
+use mcpd::scheduler::Scheduler;
 use mcpd::telemetry::{ConnMetrics, RouteCatalog};
 use mcpd_proto::ErrorCode;
 use mcpd_proto::topic::Pattern;
@@ -100,7 +101,9 @@ fn listen() -> (Runtime, SocketAddr, Arc<AtomicUsize>) {
     handlers.insert("brittle", Arc::new(Brittle));
     handlers.insert("endless", Arc::new(endless));
     let catalog = Arc::new(RouteCatalog::default());
-    let table = bind(&document(), &handlers, &catalog, &Table::default(), false).unwrap();
+    let scheduler = Scheduler::default();
+    let before = Table::default();
+    let table = bind(&document(), &handlers, &scheduler, &catalog, &before, false).unwrap();
     let runtime = Runtime::new().unwrap();
     let _inside = runtime.enter();
     let (_, settings) = watch::channel(settings());

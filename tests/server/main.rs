@@ -15,6 +15,7 @@ mod limits;
 #[cfg(target_os = "linux")]
 mod link;
 mod resources;
+mod scheduling;
 mod silent;
 mod slow;
 #[cfg(target_os = "linux")]

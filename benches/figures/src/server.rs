@@ -1,7 +1,7 @@
 //! The servers that are measured: how each is started, when it is ready, and that it ends with us.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -36,6 +36,8 @@ pub(crate) enum Target {
     Mcpd {
         program: PathBuf,
         ready_addr: Option<SocketAddr>,
+        /// Variables that configure it.
+        env: Vec<(&'static str, String)>,
     },
     Redis {
         program: String,
@@ -100,9 +102,11 @@ impl Target {
             Target::Mcpd {
                 program,
                 ready_addr,
+                env,
             } => {
                 let listen = ready_addr.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
                 let mut command = mcpd(program, listen, (Ipv4Addr::LOCALHOST, 0).into());
+                command.envs(env.iter().map(|(key, value)| (key, value)));
                 if let Some(clients) = clients {
                     command
                         .env("MCPD__DATA__MAX_CONNECTIONS", clients.to_string())
@@ -144,7 +148,8 @@ impl Target {
 pub(crate) fn mcpd(program: &PathBuf, listen: SocketAddr, sidecar: SocketAddr) -> Command {
     let mut command = Command::new(program);
     for (key, _) in std::env::vars_os() {
-        if key.to_str().is_some_and(|key| key.starts_with("MCPD__")) {
+        let ours = |key: &str| key.starts_with("MCPD__") || key.starts_with("OTEL_");
+        if key.to_str().is_some_and(ours) {
             command.env_remove(key);
         }
     }
@@ -320,6 +325,19 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port())
+}
+
+/// The body of a page on a sidecar port.
+pub(crate) fn get(sidecar: SocketAddr, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&sidecar, START_LIMIT)?;
+    prepare(&stream)?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    ensure!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
+    Ok(body.to_owned())
 }
 
 /// Reads on elsewhere, so that a server never waits for somebody to take its output.

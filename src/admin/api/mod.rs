@@ -22,11 +22,12 @@ pub use control::{
     Setting, Version, WriteError, Written,
 };
 pub use guard::{Loopback, Rules};
-pub use sampling::{Fixed, Rates, Sampling};
+pub use sampling::Rates;
 pub use tokens::{MAX_TOKENS_BYTES, Scope, Scopes, Tokens};
 
 use super::Status;
 use crate::background;
+use crate::telemetry::Sampling;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::http::header;
@@ -47,7 +48,7 @@ const REFUSALS_EVERY: Duration = Duration::from_secs(1);
 /// The admin API of one server.
 pub struct Api {
     control: Arc<dyn Control>,
-    sampling: Arc<dyn Sampling>,
+    sampling: Sampling,
     status: Status,
     rules: ArcSwap<Rules>,
     max_document: usize,
@@ -73,7 +74,7 @@ impl Api {
     /// are refused.
     pub fn new(
         control: Arc<dyn Control>,
-        sampling: Arc<dyn Sampling>,
+        sampling: Sampling,
         status: Status,
         rules: Rules,
         max_document: usize,

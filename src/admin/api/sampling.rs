@@ -1,12 +1,12 @@
 //! What is sampled for traces, as far as the admin API has to do with it.
 
-use serde::{Deserialize, Serialize};
+use crate::telemetry::SamplingSettings;
+use serde::Serialize;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Which frames are traced.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rates {
     /// Share of requests, 0 to 1.
     pub ratio: f64,
@@ -22,40 +22,30 @@ pub struct Rates {
     pub late_per_second: u32,
 }
 
-/// What decides about sampling.
-pub trait Sampling: Send + Sync + 'static {
-    /// What holds now.
-    fn rates(&self) -> Rates;
-    /// What holds from now on.
-    fn set(&self, rates: Rates);
-}
-
-/// Keeps what it is told and does nothing else.
-#[derive(Debug)]
-pub struct Fixed(Mutex<Rates>);
-
-impl Default for Fixed {
-    fn default() -> Fixed {
-        Fixed(Mutex::new(Rates {
-            ratio: 0.0,
-            control_ratio: 0.0,
-            routes: BTreeMap::new(),
-            slow_seconds: 1.0,
-            parent_per_second: 100,
-            late_per_second: 10,
-        }))
+impl From<SamplingSettings> for Rates {
+    fn from(settings: SamplingSettings) -> Rates {
+        Rates {
+            ratio: settings.ratio,
+            control_ratio: settings.control_ratio,
+            routes: settings.routes,
+            slow_seconds: settings.slow.unwrap_or_default().as_secs_f64(),
+            parent_per_second: settings.parent_per_second,
+            late_per_second: settings.late_per_second,
+        }
     }
 }
 
-impl Sampling for Fixed {
-    fn rates(&self) -> Rates {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn set(&self, rates: Rates) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = rates;
+impl From<Rates> for SamplingSettings {
+    /// A time that cannot be is none.
+    fn from(rates: Rates) -> SamplingSettings {
+        let slow = Duration::try_from_secs_f64(rates.slow_seconds).ok();
+        SamplingSettings {
+            ratio: rates.ratio,
+            control_ratio: rates.control_ratio,
+            routes: rates.routes,
+            parent_per_second: rates.parent_per_second,
+            slow: slow.filter(|slow| !slow.is_zero()),
+            late_per_second: rates.late_per_second,
+        }
     }
 }

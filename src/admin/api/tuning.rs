@@ -53,7 +53,7 @@ fn wrong(field: impl Into<String>, detail: impl Into<String>) -> FieldError {
 
 /// GET `sampling`.
 pub(super) async fn sampling(State(api): State<Arc<Api>>) -> Json<Rates> {
-    Json(api.sampling.rates())
+    Json(api.sampling.get().into())
 }
 
 /// What to change of the sampling; what is left out stays.
@@ -99,7 +99,7 @@ pub(super) async fn set_sampling(
 ) -> Result<Json<Rates>, Problem> {
     let wish: Wish = body::json(request).await?;
     let named = wish.routes.is_some();
-    let rates = wish.over(api.sampling.rates());
+    let rates = wish.over(api.sampling.get().into());
     let mut errors = misfits(&rates);
     if named {
         errors.extend(unknown_routes(&api, &rates));
@@ -107,7 +107,9 @@ pub(super) async fn set_sampling(
     if !errors.is_empty() {
         return Err(Problem::invalid("the sampling is as it was", errors));
     }
-    api.sampling.set(rates.clone());
+    // What it refuses was refused already.
+    let set = api.sampling.set(rates.clone().into());
+    set.map_err(|error| Problem::invalid(error.to_string(), Vec::new()))?;
     Ok(Json(rates))
 }
 

@@ -35,6 +35,7 @@ fn handlers_come_from_the_file_and_from_the_environment() {
             },
             failure_percent: 0,
             concurrency: Some(3),
+            queue: 1000,
         }
     );
     assert_eq!(
@@ -43,6 +44,7 @@ fn handlers_come_from_the_file_and_from_the_environment() {
             latency: Latency::Fixed(ms(10)),
             failure_percent: 7,
             concurrency: None,
+            queue: 1000,
         }
     );
     let effective = config.effective();

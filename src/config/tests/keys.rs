@@ -56,6 +56,7 @@ fn canonical(doc: &KeyDoc, text: &str) -> String {
         (_, Parsed::Address(address)) => address.to_string(),
         (_, Parsed::Bool(flag)) => flag.to_string(),
         (_, Parsed::Choice(word)) => word.to_owned(),
+        (_, Parsed::Ratio(ratio)) => ratio.to_string(),
         (_, Parsed::Text(text)) if doc.key == "admin.tokens" => masked(&text),
         (_, Parsed::Text(text)) => text,
     }
@@ -67,7 +68,8 @@ fn another(doc: &KeyDoc) -> String {
         Kind::Text { .. } | Kind::Body { .. } => "another".to_owned(),
         Kind::Address => "127.0.0.1:9999".to_owned(),
         Kind::Path => "routes.yaml".to_owned(),
-        Kind::Bool => "true".to_owned(),
+        Kind::Bool => (doc.default != Some("true")).to_string(),
+        Kind::Ratio => "0.5".to_owned(),
         Kind::Choice(words) => (*words
             .iter()
             .find(|word| Some(**word) != doc.default)

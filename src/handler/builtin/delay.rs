@@ -5,9 +5,7 @@ use crate::message::{Answer, Body, Call, Outcome};
 use crate::telemetry::random_unit;
 use bytes::Bytes;
 use mcpd_proto::ErrorCode;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// How late a [`Delay`] answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,19 +30,15 @@ impl Latency {
 pub struct Delay {
     latency: Latency,
     failure_percent: u8,
-    /// `None` is any number at once.
-    room: Option<Arc<Semaphore>>,
 }
 
 impl Delay {
-    /// A handler that answers after `latency`, fails `failure_percent` of its requests with
-    /// HANDLER_ERROR, and works on at most `concurrency` at once; the others wait their turn.
-    pub fn new(latency: Latency, failure_percent: u8, concurrency: Option<usize>) -> Delay {
-        let room = concurrency.map(|n| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS))));
+    /// A handler that answers after `latency` and fails `failure_percent` of its requests with
+    /// HANDLER_ERROR.
+    pub fn new(latency: Latency, failure_percent: u8) -> Delay {
         Delay {
             latency,
             failure_percent,
-            room,
         }
     }
 }
@@ -52,14 +46,9 @@ impl Delay {
 impl Handler for Delay {
     fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
         let body = Bytes::copy_from_slice(call.body);
-        let (latency, room) = (self.latency.draw(), self.room.clone());
+        let latency = self.latency.draw();
         let fails = random_unit() * 100.0 < f64::from(self.failure_percent);
         Outcome::Later(Box::pin(async move {
-            // The semaphore is never closed; without a permit there is merely no bound.
-            let _turn = match &room {
-                Some(room) => room.acquire().await.ok(),
-                None => None,
-            };
             tokio::time::sleep(latency).await;
             if fails {
                 return Answer::error(

@@ -1,6 +1,9 @@
 //! A document as text: YAML to keep, a canonical form in JSON to hash.
 
-use super::{API_VERSION, DEFAULT_TIMEOUT, Document, KIND, PriorityBounds, RouteSpec, UnknownKeys};
+use super::{
+    API_VERSION, DEFAULT_TIMEOUT, Document, KIND, PriorityBounds, RateAlgorithm, RateLimitSpec,
+    RouteSpec, UnknownKeys,
+};
 use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
 
@@ -77,10 +80,24 @@ impl RouteSpec {
             ),
         });
         if let Some(limit) = &self.rate_limit {
-            let limit = json!({"per_second": limit.per_second, "burst": limit.burst});
-            known["rate_limit"] = with_unknown(limit, &self.unknown_rate_limit);
+            let mut known_limit = json!({"per_second": limit.per_second, "burst": limit.burst});
+            // Only where it is not the default: versions that do not know it hash the same.
+            if let Some(algorithm) = limit.unusual_algorithm() {
+                known_limit["algorithm"] = algorithm.into();
+            }
+            known["rate_limit"] = with_unknown(known_limit, &self.unknown_rate_limit);
         }
         with_unknown(known, &self.unknown)
+    }
+}
+
+impl RateLimitSpec {
+    fn unusual_algorithm(&self) -> Option<&'static str> {
+        let named = RateAlgorithm::ALL.iter();
+        named
+            .filter(|(algorithm, _)| *algorithm != RateAlgorithm::default())
+            .find(|(algorithm, _)| *algorithm == self.algorithm)
+            .map(|(_, name)| *name)
     }
 }
 
@@ -117,13 +134,22 @@ fn write_route(out: &mut String, route: &RouteSpec) {
         key("ordered", "true");
     }
     if let Some(limit) = &route.rate_limit {
-        let known = [("per_second", limit.per_second), ("burst", limit.burst)];
-        key("rate_limit", &inline(known, &route.unknown_rate_limit));
+        let (rate, burst) = (limit.per_second.to_string(), limit.burst.to_string());
+        let mut known = vec![("per_second", rate), ("burst", burst)];
+        known.extend(
+            limit
+                .unusual_algorithm()
+                .map(|name| ("algorithm", name.to_owned())),
+        );
+        key("rate_limit", &inline(&known, &route.unknown_rate_limit));
     }
     if route.priority != PriorityBounds::default() || !route.unknown_priority.is_empty() {
         let bounds = route.priority;
-        let known = [("min", bounds.min.into()), ("max", bounds.max.into())];
-        key("priority", &inline(known, &route.unknown_priority));
+        let known = [
+            ("min", bounds.min.to_string()),
+            ("max", bounds.max.to_string()),
+        ];
+        key("priority", &inline(&known, &route.unknown_priority));
     }
     for (name, value) in &route.unknown {
         key(&scalar(name), &flow(value));
@@ -131,8 +157,8 @@ fn write_route(out: &mut String, route: &RouteSpec) {
 }
 
 /// A small mapping on one line.
-fn inline(known: [(&str, u32); 2], unknown: &UnknownKeys) -> String {
-    let known = known.map(|(key, value)| format!("{key}: {value}"));
+fn inline(known: &[(&str, String)], unknown: &UnknownKeys) -> String {
+    let known = known.iter().map(|(key, value)| format!("{key}: {value}"));
     let unknown = unknown
         .iter()
         .map(|(key, value)| format!("{}: {}", scalar(key), flow(value)));

@@ -12,7 +12,7 @@
 //!     qos: 0                 # 0, 1 or 2
 //!     timeout: 30s           # 1ms to 1h
 //!     ordered: false
-//!     rate_limit: {per_second: 1000, burst: 2000}  # absent: none
+//!     rate_limit: {per_second: 1000, burst: 2000, algorithm: token_bucket}  # absent: none
 //!     priority: {min: 0, max: 7}
 //! ```
 //!
@@ -94,7 +94,7 @@ pub const API_VERSION: &str = "mcpd/v1";
 pub const KIND: &str = "RouteTable";
 
 /// What `requires` may name: features of the document that this build has. None so far.
-pub const FEATURES: &[&str] = &[];
+pub const FEATURES: &[&str] = &["leaky_bucket"];
 
 /// Default of [`ParseOptions::max_bytes`], 8 MiB: 100,000 routes fit, and reading a wrong file
 /// costs little.
@@ -234,13 +234,33 @@ impl RouteSpec {
     }
 }
 
-/// A token bucket for the requests of one route.
+/// A bound on the rate of the requests of one route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimitSpec {
-    /// Tokens that come back each second, within [`RATE_RANGE`].
+    /// Requests a second, within [`RATE_RANGE`].
     pub per_second: u32,
-    /// Tokens that the bucket holds, at least 1.
+    /// Requests that the bucket holds, at least 1.
     pub burst: u32,
+    /// What the bucket does with them.
+    pub algorithm: RateAlgorithm,
+}
+
+/// What happens to requests that come faster than their rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RateAlgorithm {
+    /// Up to a burst of them run at once, the others are refused.
+    #[default]
+    TokenBucket,
+    /// Up to a burst of them wait, so that they run evenly; the others are refused.
+    LeakyBucket,
+}
+
+impl RateAlgorithm {
+    /// Every algorithm with its name in documents.
+    pub const ALL: [(RateAlgorithm, &str); 2] = [
+        (RateAlgorithm::TokenBucket, "token_bucket"),
+        (RateAlgorithm::LeakyBucket, "leaky_bucket"),
+    ];
 }
 
 /// Priorities that requests of a route are clamped to, 0 to 7, `min` ≤ `max`.

@@ -6,7 +6,8 @@ use super::surrogates;
 use super::yaml;
 use super::{
     API_VERSION, DEFAULT_TIMEOUT, Document, FEATURES, KIND, Loaded, ParseOptions, PriorityBounds,
-    Problems, RATE_RANGE, RateLimitSpec, RouteSpec, TIMEOUT_RANGE, UnknownKeys, is_name, names,
+    Problems, RATE_RANGE, RateAlgorithm, RateLimitSpec, RouteSpec, TIMEOUT_RANGE, UnknownKeys,
+    is_name, names,
 };
 use mcpd_proto::topic::Pattern;
 use std::collections::HashMap;
@@ -23,7 +24,7 @@ const ROUTE_KEYS: &[&str] = &[
     "rate_limit",
     "priority",
 ];
-const RATE_LIMIT_KEYS: &[&str] = &["per_second", "burst"];
+const RATE_LIMIT_KEYS: &[&str] = &["per_second", "burst", "algorithm"];
 const PRIORITY_KEYS: &[&str] = &["min", "max"];
 
 pub(super) fn document(bytes: &[u8], options: &ParseOptions) -> Result<Loaded, DocumentError> {
@@ -262,13 +263,26 @@ fn rate_limit(field: Field<'_>, report: &mut Report) -> Option<(RateLimitSpec, U
     let unknown = fields.unknown(report);
     let burst = fields.get("burst");
     let burst = burst.and_then(|f| whole(&f, 1..=u32::MAX, report));
+    let algorithm = fields.get("algorithm");
+    let algorithm = algorithm.and_then(|f| rate_algorithm(&f, report));
     let rate = fields.require("per_second", report);
     let per_second = rate.and_then(|f| whole(&f, RATE_RANGE, report))?;
     let spec = RateLimitSpec {
         per_second,
         burst: burst.unwrap_or(per_second),
+        algorithm: algorithm.unwrap_or_default(),
     };
     Some((spec, unknown))
+}
+
+fn rate_algorithm(field: &Field<'_>, report: &mut Report) -> Option<RateAlgorithm> {
+    let word = text(field, report)?;
+    let found = RateAlgorithm::ALL.iter().find(|(_, name)| *name == word);
+    if found.is_none() {
+        let names = RateAlgorithm::ALL.map(|(_, name)| name).join(" or ");
+        report.wrong(field, format!("is `{}`; write {names}", shown(word)));
+    }
+    found.map(|(algorithm, _)| *algorithm)
 }
 
 fn priority(field: Field<'_>, report: &mut Report) -> Option<(PriorityBounds, UnknownKeys)> {

@@ -177,6 +177,10 @@ fn what_yaml_takes_for_something_else_gets_a_hint() {
         ),
         ("rate_limit: {per_second: 10000001}", "from 1 to 10000000"),
         ("rate_limit: {per_second: 0}", "from 1 to 10000000"),
+        (
+            "rate_limit: {per_second: 5, algorithm: bucket}",
+            "rate_limit.algorithm: is `bucket`; write token_bucket or leaky_bucket",
+        ),
         ("name: Big", "`Big` is not a name; write [a-z0-9._-]{1,63}"),
     ] {
         let text = route_problems(&[line]);
@@ -384,7 +388,11 @@ fn route() -> impl Strategy<Value = RouteSpec> {
                 qos,
                 timeout: Duration::from_millis(ms),
                 ordered,
-                rate_limit: limit.map(|(per_second, burst)| RateLimitSpec { per_second, burst }),
+                rate_limit: limit.map(|(per_second, burst)| RateLimitSpec {
+                    per_second,
+                    burst,
+                    algorithm: RateAlgorithm::ALL[usize::from(a > b)].0,
+                }),
                 priority: PriorityBounds {
                     min: a.min(b),
                     max: a.max(b),

@@ -13,6 +13,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 
 pub(crate) mod mcp;
+pub(crate) mod open;
 mod redis;
 
 /// Bytes of a request's body: the small message all figures are about.

@@ -17,7 +17,9 @@ mod codec;
 mod echo;
 mod idle;
 mod lookup;
+mod overload;
 mod startup;
+mod telemetry;
 
 /// A kind of figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,16 +29,20 @@ pub(crate) enum Section {
     Startup,
     Codec,
     Lookup,
+    Overload,
+    Telemetry,
     Admin,
 }
 
 /// In the order in which they are measured.
-pub(crate) const ALL: [Section; 6] = [
+pub(crate) const ALL: [Section; 8] = [
     Section::Echo,
     Section::Idle,
     Section::Startup,
     Section::Codec,
     Section::Lookup,
+    Section::Overload,
+    Section::Telemetry,
     Section::Admin,
 ];
 
@@ -85,6 +91,10 @@ struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     lookup: Option<micro::Costs>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    overload: Option<overload::Overload>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    telemetry: Option<telemetry::Telemetry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<admin::Admin>,
 }
 
@@ -118,6 +128,8 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         startup: None,
         codec: None,
         lookup: None,
+        overload: None,
+        telemetry: None,
         admin: None,
     };
     println!("{}", record.machine.summary());
@@ -131,6 +143,8 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             Section::Startup => record.startup = startup::measure(&plan)?,
             Section::Codec => record.codec = Some(codec::measure(&plan)?),
             Section::Lookup => record.lookup = Some(lookup::measure(&plan)?),
+            Section::Overload => record.overload = overload::measure(&plan)?,
+            Section::Telemetry => record.telemetry = telemetry::measure(&plan)?,
             Section::Admin => record.admin = admin::measure(&plan)?,
         }
     }
@@ -155,6 +169,7 @@ fn targets(options: &Options) -> Result<(Vec<Target>, BTreeMap<&'static str, Str
             targets.push(Target::Mcpd {
                 program,
                 ready_addr: options.ready_addr,
+                env: Vec::new(),
             });
         }
         None => eprintln!("without --mcpd PATH only the references are measured"),

@@ -57,7 +57,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Option<Startup>> {
 }
 
 /// Asks until the answer is 200; the time since `start`.
-fn await_ready(
+pub(super) fn await_ready(
     sidecar: SocketAddr,
     start: Instant,
     alive: impl Fn() -> Result<()>,

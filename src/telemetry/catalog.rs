@@ -1,0 +1,482 @@
+//! Every metric there is, once: what it is called, what it counts and which labels it has.
+//!
+//! The table gives the exporter its descriptions, the hand-rendered families their head lines and
+//! `docs/metrics.md` its tables. A test holds it against the page of a running server, another one
+//! against the names in these sources. A new metric is one new line here.
+
+use super::conn::{CloseReason, FRAME_ERRORS, KINDS, Rejected, kind_label};
+use super::queue::ShedReason;
+use super::routes::fault;
+use super::trace::Dropped;
+use mcpd_proto::{Class, ErrorCode, GoAwayReason};
+use metrics::{describe_counter, describe_gauge};
+use std::fmt::Write;
+
+/// How a metric behaves over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Durations by bucket, with their sum and count.
+    Histogram,
+}
+
+impl MetricKind {
+    /// The word of Prometheus' text format.
+    pub fn name(self) -> &'static str {
+        match self {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+        }
+    }
+}
+
+/// What a label can say.
+#[derive(Clone, Copy, Debug)]
+pub enum Values {
+    /// One of these, and nothing else.
+    OneOf(fn() -> Vec<&'static str>),
+    /// What this says; the words name the bound.
+    Bounded(&'static str),
+}
+
+/// One metric family.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name; the unit is in it (`_seconds`, `_bytes`), counters end in `_total`.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: MetricKind,
+    /// Its labels, in the order of the page.
+    pub labels: &'static [(&'static str, Values)],
+    /// Whether every combination of its labels is there from the start, with 0 where nothing has
+    /// happened. Otherwise a combination appears when it first occurs.
+    pub from_start: bool,
+    /// What it counts, in a sentence.
+    pub help: &'static str,
+}
+
+impl Metric {
+    /// What the numbers are, by the name's end.
+    pub fn unit(&self) -> &'static str {
+        let name = self.name.trim_end_matches("_total");
+        match name.rsplit('_').next() {
+            Some("seconds") => "seconds",
+            Some("bytes") => "bytes",
+            _ => "",
+        }
+    }
+
+    const fn labelled(mut self, labels: &'static [(&'static str, Values)]) -> Metric {
+        self.labels = labels;
+        self
+    }
+
+    /// Combinations appear when they first occur.
+    const fn later(mut self) -> Metric {
+        self.from_start = false;
+        self
+    }
+}
+
+/// Metrics that belong together.
+#[derive(Clone, Copy, Debug)]
+pub struct MetricGroup {
+    /// Heading of the documentation.
+    pub title: &'static str,
+    /// In the order of the documentation.
+    pub metrics: &'static [Metric],
+}
+
+const fn metric(kind: MetricKind, name: &'static str, help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind,
+        labels: &[],
+        from_start: true,
+        help,
+    }
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Metric {
+    metric(MetricKind::Counter, name, help)
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Metric {
+    metric(MetricKind::Gauge, name, help)
+}
+
+const fn histogram(name: &'static str, help: &'static str) -> Metric {
+    metric(MetricKind::Histogram, name, help)
+}
+
+const PHASES: Values = Values::OneOf(|| {
+    vec![
+        "initializing",
+        "running",
+        "error",
+        "shutting_down",
+        "stopped",
+    ]
+});
+const DIRECTION: Values = Values::OneOf(|| vec!["in", "out"]);
+const FRAME_TYPES: Values = Values::OneOf(|| (0..KINDS).map(kind_label).collect());
+const ROUTE: Values = Values::Bounded(
+    "name of a route; at most 200, by the alphabet, the others are `_other`; `_none` for requests \
+     that no route was found for",
+);
+const PRIORITY: Values = Values::OneOf(|| vec!["0", "1", "2", "3", "4", "5", "6", "7"]);
+const CODES: Values = Values::OneOf(|| {
+    let named = ErrorCode::ALL
+        .iter()
+        .filter(|code| code.class() != Class::Connection);
+    let named = named.filter_map(|code| code.name());
+    ["OK"].into_iter().chain(named).chain(["OTHER"]).collect()
+});
+const FAULTS: Values = Values::OneOf(|| {
+    let mut faults: Vec<_> = ErrorCode::ALL.iter().map(|code| fault(*code)).collect();
+    faults.push("none");
+    faults.sort_unstable();
+    faults.dedup();
+    faults
+});
+
+/// Every metric of the page, by group.
+pub static METRICS: &[MetricGroup] = &[
+    MetricGroup {
+        title: "Connections",
+        metrics: &[
+            gauge("mcpd_connections", "Open connections."),
+            counter("mcpd_connections_opened_total", "Connections accepted."),
+            counter(
+                "mcpd_connections_closed_total",
+                "Connections closed, by reason.",
+            )
+            .labelled(&[("reason", Values::OneOf(CloseReason::labels))]),
+            counter(
+                "mcpd_connections_rejected_total",
+                "Connections turned away, by reason.",
+            )
+            .labelled(&[("reason", Values::OneOf(Rejected::labels))]),
+            counter(
+                "mcpd_accept_errors_total",
+                "Accepts that failed for lack of a resource.",
+            ),
+            histogram(
+                "mcpd_connection_age_seconds",
+                "Age of connections when they closed.",
+            ),
+            counter("mcpd_goaways_total", "Clients asked to move, by reason.").labelled(&[(
+                "reason",
+                Values::OneOf(|| GoAwayReason::ALL.map(GoAwayReason::name).to_vec()),
+            )]),
+            counter(
+                "mcpd_slow_consumers_total",
+                "Connections closed because nobody read.",
+            ),
+            counter(
+                "mcpd_backpressure_total",
+                "Times a connection was not read for its limits.",
+            ),
+            counter(
+                "mcpd_heartbeat_misses_total",
+                "Heartbeats unanswered for an interval.",
+            ),
+            histogram("mcpd_heartbeat_rtt_seconds", "Round trips of heartbeats."),
+        ],
+    },
+    MetricGroup {
+        title: "Frames",
+        metrics: &[
+            counter("mcpd_frames_total", "Frames by direction and type.")
+                .labelled(&[("direction", DIRECTION), ("type", FRAME_TYPES)]),
+            counter("mcpd_frame_bytes_total", "Bytes of frames by direction.")
+                .labelled(&[("direction", DIRECTION)]),
+            counter(
+                "mcpd_frame_errors_total",
+                "Frames that broke the protocol, by kind.",
+            )
+            .labelled(&[("kind", Values::OneOf(|| FRAME_ERRORS.to_vec()))]),
+        ],
+    },
+    MetricGroup {
+        title: "Requests",
+        metrics: &[
+            counter(
+                "mcpd_requests_total",
+                "Answered requests by route, code and whose fault it is.",
+            )
+            .labelled(&[("route", ROUTE), ("code", CODES), ("fault", FAULTS)])
+            .later(),
+            histogram(
+                "mcpd_request_duration_seconds",
+                "Time from a request's last byte to its answer enqueued.",
+            )
+            .labelled(&[
+                ("route", ROUTE),
+                ("outcome", Values::OneOf(|| vec!["ok", "error"])),
+            ]),
+            gauge(
+                "mcpd_requests_in_flight",
+                "Requests that are being worked on.",
+            ),
+        ],
+    },
+    MetricGroup {
+        title: "Scheduling",
+        metrics: &[
+            gauge("mcpd_queue_depth", "Requests that wait for a place.")
+                .labelled(&[("priority", PRIORITY)]),
+            histogram(
+                "mcpd_queue_wait_seconds",
+                "Time until a request that is not answered on the spot got its place.",
+            )
+            .labelled(&[("priority", PRIORITY)]),
+            counter("mcpd_shed_total", "Requests that got no place, by reason.").labelled(&[
+                ("priority", PRIORITY),
+                ("reason", Values::OneOf(ShedReason::labels)),
+            ]),
+        ],
+    },
+    MetricGroup {
+        title: "Routes",
+        metrics: &[
+            counter(
+                "mcpd_series_dropped_total",
+                "Requests counted under `_other`, because there are too many routes for series of their own.",
+            ),
+            gauge("mcpd_routes_revision", "Revision of the live route table.").later(),
+            gauge(
+                "mcpd_routes_info",
+                "Hash of the live route table; always 1.",
+            )
+            .labelled(&[("hash", Values::Bounded("SHA-256 in hex; one at a time"))]),
+            counter(
+                "mcpd_routes_reloads_total",
+                "Route documents taken or refused.",
+            )
+            .labelled(&[("result", Values::OneOf(|| vec!["ok", "refused"]))]),
+            gauge(
+                "mcpd_routes_last_confirmed_timestamp_seconds",
+                "When the store last confirmed the live route table.",
+            )
+            .later(),
+        ],
+    },
+    MetricGroup {
+        title: "Traces and logs",
+        metrics: &[
+            counter(
+                "mcpd_spans_exported_total",
+                "Spans that an OTLP receiver took.",
+            ),
+            counter(
+                "mcpd_spans_dropped_total",
+                "Sampled spans that were not exported, by reason.",
+            )
+            .labelled(&[("reason", Values::OneOf(Dropped::labels))]),
+            counter(
+                "mcpd_log_lines_dropped_total",
+                "Log lines dropped because standard error was not read.",
+            ),
+        ],
+    },
+    MetricGroup {
+        title: "The process",
+        metrics: &[
+            gauge("mcpd_lifecycle_state", "1 for the phase the process is in.")
+                .labelled(&[("state", PHASES)]),
+            counter(
+                "mcpd_lifecycle_transitions_total",
+                "Steps of the lifecycle, by the phase they led to.",
+            )
+            .labelled(&[("to", PHASES)]),
+            gauge("mcpd_build_info", "The version that runs; always 1.")
+                .labelled(&[("version", Values::Bounded("of the program; one"))]),
+            counter(
+                "mcpd_runtime_busy_seconds_total",
+                "Time that the threads of a runtime were not waiting.",
+            )
+            .labelled(&[("runtime", Values::OneOf(|| vec!["data", "work"]))]),
+            counter(
+                "mcpd_cgroup_cpu_periods_total",
+                "Periods of the CPU quota of this container.",
+            )
+            .later(),
+            counter(
+                "mcpd_cgroup_cpu_throttled_periods_total",
+                "Periods in which the quota was used up.",
+            )
+            .later(),
+            counter(
+                "mcpd_cgroup_cpu_throttled_seconds_total",
+                "Time that threads had to wait because the quota was used up.",
+            )
+            .later(),
+            counter(
+                "process_cpu_seconds_total",
+                "CPU time used, user and system.",
+            ),
+            gauge("process_open_fds", "Open file descriptors."),
+            gauge("process_max_fds", "File descriptors that may be open."),
+            gauge(
+                "process_virtual_memory_bytes",
+                "Size of the address space in use.",
+            ),
+            gauge(
+                "process_virtual_memory_max_bytes",
+                "Size that the address space may have.",
+            ),
+            gauge("process_resident_memory_bytes", "Memory that is resident."),
+            gauge(
+                "process_start_time_seconds",
+                "When the process started, since 1970.",
+            ),
+            gauge("process_threads", "Threads of the system."),
+        ],
+    },
+];
+
+/// All metrics, whatever their group.
+fn all() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().flat_map(|group| group.metrics)
+}
+
+/// Tells the recorder of the `metrics` facade what everything means.
+pub(super) fn describe() {
+    for metric in all() {
+        match metric.kind {
+            MetricKind::Counter => describe_counter!(metric.name, metric.help),
+            MetricKind::Gauge => describe_gauge!(metric.name, metric.help),
+            // Those are rendered by hand.
+            MetricKind::Histogram => {}
+        }
+    }
+}
+
+/// Appends the head of a family that is rendered by hand.
+pub(super) fn head(name: &str, out: &mut String) {
+    let found = all().find(|metric| metric.name == name);
+    debug_assert!(found.is_some(), "{name} has no line in the catalogue");
+    if let Some(Metric { help, kind, .. }) = found {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {}", kind.name());
+    }
+}
+
+/// The tables of `docs/metrics.md`.
+#[cfg(test)]
+fn reference_markdown() -> String {
+    let mut out = String::new();
+    for group in METRICS {
+        let _ = write!(
+            out,
+            "\n### {}\n\n| name | type | labels | from the start | meaning |\n|---|---|---|---|---|\n",
+            group.title
+        );
+        for metric in group.metrics {
+            let kind = match metric.unit() {
+                "" => metric.kind.name().to_owned(),
+                unit => format!("{}, {unit}", metric.kind.name()),
+            };
+            let labels: Vec<String> = metric.labels.iter().map(shown).collect();
+            let _ = writeln!(
+                out,
+                "| `{}` | {kind} | {} | {} | {} |",
+                metric.name,
+                labels.join("<br>"),
+                if metric.from_start { "yes" } else { "no" },
+                metric.help,
+            );
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+fn shown((label, values): &(&str, Values)) -> String {
+    match values {
+        Values::Bounded(words) => format!("`{label}`: {words}"),
+        Values::OneOf(values) => {
+            let values: Vec<String> = values().iter().map(|value| format!("`{value}`")).collect();
+            format!("`{label}`: {}", values.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+    const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/telemetry");
+    const BEGIN: &str = "<!-- generated from src/telemetry/catalog.rs; UPDATE_DOCS=1 cargo test -p mcpd metrics_md rewrites it -->\n";
+    const END: &str = "<!-- end of the generated part -->\n";
+
+    #[test]
+    fn metrics_md_is_up_to_date() {
+        let text = std::fs::read_to_string(PATH).unwrap();
+        let (intro, rest) = text.split_once(BEGIN).expect("the begin marker");
+        let (_, outro) = rest.split_once(END).expect("the end marker");
+        let fresh = format!("{intro}{BEGIN}{}\n{END}{outro}", reference_markdown());
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(PATH, fresh).unwrap();
+        } else {
+            assert!(
+                text == fresh,
+                "docs/metrics.md differs from the catalogue; run \
+                 `UPDATE_DOCS=1 cargo test -p mcpd metrics_md` and commit the result"
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_say_what_they_are() {
+        let mut seen = BTreeSet::new();
+        for metric in all() {
+            assert!(seen.insert(metric.name), "{} twice", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+            let counter = metric.kind == MetricKind::Counter;
+            assert_eq!(metric.name.ends_with("_total"), counter, "{}", metric.name);
+            if metric.kind == MetricKind::Histogram {
+                assert_eq!(metric.unit(), "seconds", "{}", metric.name);
+            }
+        }
+    }
+
+    /// What happens too rarely to be seen on a page is seen here.
+    #[test]
+    fn every_name_in_these_sources_has_its_line() {
+        let known: BTreeSet<_> = all().map(|metric| metric.name).collect();
+        let mut used = BTreeSet::new();
+        let mut paths = vec![std::path::PathBuf::from(SOURCES)];
+        while let Some(path) = paths.pop() {
+            if path.is_dir() {
+                paths.extend(
+                    std::fs::read_dir(path)
+                        .unwrap()
+                        .map(|entry| entry.unwrap().path()),
+                );
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            if path.ends_with("catalog.rs") {
+                continue;
+            }
+            for part in text.split('"').filter(|part| part.starts_with("mcpd_")) {
+                let word = |c: char| c.is_ascii_lowercase() || c == '_';
+                if part.chars().all(word) {
+                    assert!(known.contains(part), "{path:?}: {part} has no line here");
+                    used.insert(part.to_owned());
+                }
+            }
+        }
+        let ours = known.iter().filter(|name| name.starts_with("mcpd_"));
+        let unused: Vec<_> = ours.filter(|name| !used.contains(**name)).collect();
+        assert!(unused.is_empty(), "nobody counts {unused:?}");
+    }
+}
