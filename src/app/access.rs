@@ -3,6 +3,7 @@
 
 use super::control::Shared;
 use crate::admin::{Api, Loopback, MAX_TOKENS_BYTES, Rules, Tokens};
+use crate::background;
 use crate::config::{Config, LoopbackAccess};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -80,7 +81,7 @@ pub(super) async fn watch(api: Arc<Api>, shared: Arc<Shared>) {
             before = None;
             continue;
         };
-        let Ok(found) = tokio::task::spawn_blocking(move || read(&path)).await else {
+        let Ok(found) = background::run(move || read(&path)).await else {
             continue;
         };
         let found = Some(found);

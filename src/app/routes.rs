@@ -4,6 +4,7 @@ mod write;
 
 use super::settings;
 use crate::admin::{RoutesStatus, Version};
+use crate::background;
 use crate::config::{Config, HandlerConfig};
 use crate::dispatch::{BoundRoute, bind};
 use crate::handler::Handlers;
@@ -12,6 +13,7 @@ use crate::router::handle::Handle;
 use crate::router::store::{FileStore, FileStoreOptions, MemoryStore, RouteStore, StoreError};
 use crate::scheduler::Scheduler;
 use crate::telemetry::{ProcessMetrics, RouteCatalog};
+use arc_swap::ArcSwapOption;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +31,10 @@ pub(super) struct Routes {
     scheduler: Arc<Scheduler>,
     catalog: Arc<RouteCatalog>,
     metrics: ProcessMetrics,
+    /// Held while a table is made, which takes a moment for a large one.
     state: Mutex<State>,
+    /// The document of the live table, for those who must not wait.
+    live: ArcSwapOption<Version>,
     status: watch::Sender<RoutesStatus>,
     /// Held from reading what the store holds to making it live: one write, or one change that was
     /// noticed, after the other.
@@ -44,8 +49,6 @@ struct State {
     /// `None` until they are first built.
     handlers: Option<Handlers>,
     revision_on_answers: bool,
-    /// The document of the live table.
-    live: Option<Arc<Version>>,
 }
 
 impl State {
@@ -79,8 +82,8 @@ impl Routes {
                 handler_configs: config.handlers.clone(),
                 handlers: None,
                 revision_on_answers: config.routes.revision_on_answers,
-                live: None,
             }),
+            live: ArcSwapOption::empty(),
             status: watch::Sender::new(RoutesStatus::default()),
             turn: tokio::sync::Mutex::new(()),
             writes: AtomicU64::new(0),
@@ -101,7 +104,7 @@ impl Routes {
     }
 
     pub(super) fn live(&self) -> Option<Arc<Version>> {
-        self.state().live.clone()
+        self.live.load_full()
     }
 
     /// A panic elsewhere cannot leave it half changed: it is changed in single steps.
@@ -166,7 +169,7 @@ impl Routes {
             }
         }
         let this = Arc::clone(&self);
-        let taking = tokio::task::spawn_blocking(move || {
+        let taking = background::run(move || {
             let loaded = loaded.map_err(|error| explain(&error));
             if let Err(problem) = this.take(loaded) {
                 let source = &this.source;
@@ -219,7 +222,7 @@ impl Routes {
         };
         let on_answers = config.routes.revision_on_answers;
         settings::schedule(&self.scheduler, config);
-        if let Some(live) = &state.live
+        if let Some(live) = self.live()
             && let Err(problems) = self.bind(&live.document, &handlers, on_answers)
         {
             settings::schedule(&self.scheduler, old);
@@ -250,7 +253,7 @@ impl Routes {
             routes,
             problem: None,
         });
-        state.live = Some(version);
+        self.live.store(Some(version));
         Ok(())
     }
 

@@ -1,17 +1,18 @@
 //! `handlers`: what routes may lead to, how busy it is, and who leads there.
 
-use super::Api;
 use super::control::{HandlerView, Version};
 use super::problem::Problem;
+use super::{Api, offload};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 #[derive(Serialize)]
-pub(super) struct Shown {
+struct Shown {
     name: String,
     r#type: String,
     settings: BTreeMap<String, String>,
@@ -42,30 +43,37 @@ impl Shown {
 }
 
 /// GET `handlers`.
-pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<Vec<Shown>> {
-    let version = api.control.live();
-    let mut routes = by_handler(version.as_deref());
-    let handlers = api.control.handlers().into_iter().map(|handler| {
-        let routes = routes.remove(handler.name.as_str()).unwrap_or_default();
-        Shown::new(handler, routes)
-    });
-    Json(handlers.collect())
+pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
+    let list = move || {
+        let version = api.control.live();
+        let mut routes = by_handler(version.as_deref());
+        let handlers = api.control.handlers().into_iter().map(|handler| {
+            let routes = routes.remove(handler.name.as_str()).unwrap_or_default();
+            Shown::new(handler, routes)
+        });
+        Json(handlers.collect::<Vec<_>>()).into_response()
+    };
+    // There may be many routes.
+    offload(list).await
 }
 
 /// GET `handlers/{name}`.
 pub(super) async fn get(
     State(api): State<Arc<Api>>,
     name: Result<Path<String>, PathRejection>,
-) -> Result<Json<Shown>, Problem> {
+) -> Result<Response, Problem> {
     let name = name.map(|Path(name)| name);
     let name = name.map_err(|error| Problem::bad_request(error.body_text()))?;
     let mut handlers = api.control.handlers().into_iter();
     let Some(handler) = handlers.find(|handler| handler.name == name) else {
         return Err(Problem::not_found("there is no handler of this name"));
     };
-    let version = api.control.live();
-    let routes = by_handler(version.as_deref()).remove(name.as_str());
-    Ok(Json(Shown::new(handler, routes.unwrap_or_default())))
+    let show = move || {
+        let version = api.control.live();
+        let routes = by_handler(version.as_deref()).remove(name.as_str());
+        Json(Shown::new(handler, routes.unwrap_or_default())).into_response()
+    };
+    offload(show).await
 }
 
 /// The names of the routes that lead to each handler, in order.

@@ -26,6 +26,7 @@ pub use sampling::Rates;
 pub use tokens::{MAX_TOKENS_BYTES, Scope, Scopes, Tokens};
 
 use super::Status;
+use crate::background;
 use crate::telemetry::Sampling;
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -168,7 +169,7 @@ async fn nowhere() -> Problem {
 async fn offload<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
+    background::run(work).await.map_err(|error| {
         tracing::error!(%error, "work of the admin API broke");
         let text = "the server broke over this; its log says more";
         Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, text)

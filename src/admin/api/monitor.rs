@@ -1,9 +1,9 @@
 //! `monitor`: who is alive, by the signs of life of connections, and which topics were heard.
 
-use super::Api;
 use super::connections::{Which, page, seconds};
 use super::problem::Problem;
 use super::routes::query;
+use super::{Api, offload};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -68,11 +68,14 @@ pub(super) async fn get(
                 misses: life.map(|(silence, interval)| missed(silence, interval)),
             }
         });
+    let clients = clients.collect();
+    // Handlers may remember many.
+    let topics = offload(move || topics(&api)).await?;
     Ok(Json(Shown {
-        clients: clients.collect(),
+        clients,
         next,
         total: page.total,
-        topics: topics(&api),
+        topics,
     }))
 }
 

@@ -1,7 +1,7 @@
 //! Errors as RFC 9457 problem documents.
 
 use crate::router::document::{self, Problems};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ pub(super) struct Problem {
     status: StatusCode,
     detail: String,
     errors: Vec<FieldError>,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What is wrong with one field of a body.
@@ -39,7 +39,7 @@ impl Problem {
             status,
             detail: detail.into(),
             errors: Vec::new(),
-            headers: HeaderMap::new(),
+            headers: Vec::new(),
         }
     }
 
@@ -61,7 +61,7 @@ impl Problem {
 
     pub(super) fn with(mut self, name: HeaderName, value: impl ToString) -> Problem {
         if let Ok(value) = HeaderValue::from_str(&value.to_string()) {
-            self.headers.insert(name, value);
+            self.headers.push((name, value));
         }
         self
     }
@@ -96,6 +96,8 @@ impl IntoResponse for Problem {
         // Plain data: this cannot fail.
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-        (self.status, kind, self.headers, body).into_response()
+        let mut response = (self.status, kind, body).into_response();
+        response.headers_mut().extend(self.headers);
+        response
     }
 }

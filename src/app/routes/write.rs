@@ -2,6 +2,7 @@
 
 use super::Routes;
 use crate::admin::{Change, Precondition, Refused, Version, WriteError, Written};
+use crate::background;
 use crate::dispatch;
 use crate::router::document::{Document, Loaded};
 use crate::router::store::{Expected, StoreError, StoreErrorKind};
@@ -219,7 +220,7 @@ async fn hashed(document: Document) -> Result<Arc<Version>, StoreError> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, WriteError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = background::run(work).await;
     done.map_err(|error| {
         tracing::error!(%error, "a change of the routes broke");
         WriteError::Unknown

@@ -1,0 +1,30 @@
+//! Work that takes a while, such as reading a large document, beside the threads that answer.
+
+use std::cell::Cell;
+use tokio::task::{JoinError, spawn_blocking};
+
+/// How far such threads step back behind those that serve: on a busy core they still get about a
+/// quarter of it.
+const NICE: i32 = 5;
+
+thread_local! {
+    /// Threads are used again, and steps back add up.
+    static STEPPED_BACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` on a thread for work that blocks, and lets others go first.
+///
+/// # Errors
+/// The work panicked, or the runtime ends.
+pub(crate) async fn run<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    spawn_blocking(move || {
+        if !STEPPED_BACK.replace(true) {
+            // Of this thread alone, on Linux. Without it the work is merely less polite.
+            let _ = rustix::process::nice(NICE);
+        }
+        work()
+    })
+    .await
+}
