@@ -184,20 +184,28 @@ impl Findings {
 
     /// A stop cuts off what takes longer than `drain.finish`.
     fn warn_of_timeouts(&mut self, document: &Document, config: &Config, source: &str) {
-        let mut warnings = Problems::default();
         let finish = config.drain.finish;
-        for (at, route) in document.routes.iter().enumerate() {
-            if route.timeout > finish {
-                let message = format!(
-                    "{} may take {:?}, but a stop cuts off what is not finished within \
-                     drain.finish = {finish:?}; lower the one or raise the other",
-                    route.name, route.timeout
-                );
-                let key = format!("routes[{at}].timeout");
-                warnings.push(document::Problem::new(route.line, key, message));
-            }
-        }
-        self.add_routes(source, &Problems::default(), &warnings);
+        let routes = document.routes.iter().enumerate();
+        let mut slow = routes.filter(|(_, route)| route.timeout > finish);
+        let Some((at, first)) = slow.next() else {
+            return;
+        };
+        // One for all of them: with the defaults it would be every route.
+        let (name, more, longest) = slow.fold(
+            (first.name.clone(), 0_usize, first.timeout),
+            |(name, more, longest), (_, route)| (name, more + 1, longest.max(route.timeout)),
+        );
+        let who = match more {
+            0 => format!("{name} may take {longest:?}"),
+            _ => format!("{name} and {more} more may take up to {longest:?}"),
+        };
+        let message = format!(
+            "{who}, but a stop cuts off what is not finished within drain.finish = {finish:?}; \
+             raise that, or lower the timeout of what should not be waited for"
+        );
+        let key = format!("routes[{at}].timeout");
+        let warning = document::Problem::new(first.line, key, message);
+        self.add_routes(source, &Problems::default(), &warning.into());
     }
 
     fn exit(&self) -> Exit {

@@ -134,8 +134,11 @@ fn without_password(url: &str) -> String {
 /// What one variable says: a key and its value, `None` where that is the default anyway.
 type Said = Result<Vec<(&'static str, String)>, String>;
 
+/// Reads a variable's value; the second one is that of OTEL_TRACES_SAMPLER_ARG.
+type Read = fn(&str, Option<&str>) -> Said;
+
 /// Variables and how to read them. A later one wins over an earlier one for the same key.
-const VARIABLES: [(&str, fn(&str, Option<&str>) -> Said); 15] = [
+const VARIABLES: [(&str, Read); 15] = [
     ("OTEL_SDK_DISABLED", |value, _| match value {
         value if value.eq_ignore_ascii_case("true") => one("tracing.enabled", "false"),
         _ => Ok(Vec::new()),

@@ -38,6 +38,9 @@ impl FrameCounts {
     }
 }
 
+/// Requests of one route, or of none, that were answered with one code.
+type AnswerRun<'t> = (Option<&'t Arc<RouteStats>>, Option<ErrorCode>, u32);
+
 /// What one read brought, summed up so that the shared counters are touched once.
 #[derive(Debug)]
 pub(crate) struct Batch<'t> {
@@ -45,7 +48,7 @@ pub(crate) struct Batch<'t> {
     bytes: usize,
     frames: FrameCounts,
     counts: bool,
-    runs: [(Option<&'t Arc<RouteStats>>, Option<ErrorCode>, u32); RUNS],
+    runs: [AnswerRun<'t>; RUNS],
     used: usize,
     /// Whether every frame gets a log line.
     verbose: bool,

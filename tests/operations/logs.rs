@@ -178,3 +178,24 @@ fn who_does_not_read_the_log_holds_nothing_up() {
     assert_eq!(server.await_exit(), Some(0));
     drop(unread);
 }
+
+#[test]
+fn the_filter_changes_where_spans_are_exported_too() {
+    let dir = scratch();
+    let file = dir.path().join("mcpd.yaml");
+    let nowhere = "tracing: {endpoint: \"http://127.0.0.1:9\"}\n";
+    std::fs::write(&file, nowhere).unwrap();
+    let mut server = Start::new().arg("--config").arg(&file).spawn();
+    let mut peer = server.peer();
+    peer.expect_alive(1);
+    let verbose = format!("{nowhere}log: {{filter: \"info,mcpd::frames=debug\"}}\n");
+    std::fs::write(&file, verbose).unwrap();
+    server.signal("HUP");
+    server.await_log("configuration reloaded");
+    peer.expect_alive(2);
+    let line = line(&mut server, "a request\"");
+    assert_eq!(line["message"], "a request");
+    let lines = server.output().iter();
+    let told = lines.filter(|line| line.contains("\"a request\""));
+    assert_eq!(told.count(), 0, "the first one was not asked for");
+}

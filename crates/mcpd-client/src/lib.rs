@@ -26,4 +26,4 @@ pub use state::{CloseCause, Closed, GoingAway, ServerInfo, State};
 
 pub use bytes::Bytes;
 pub use mcpd_proto::session::HeartbeatSettings;
-pub use mcpd_proto::{ErrorCode, GoAwayReason, Meta, MetaBuf, Qos, Trace};
+pub use mcpd_proto::{ErrorCode, GoAwayReason, Meta, MetaBuf, Qos, Trace, TraceParentError};

@@ -118,12 +118,14 @@ pub fn init(settings: &LogSettings, spans: &Spans) -> Result<LogControl, LogErro
         LogStyle::Ecs => layer_of.event_format(json(true)).boxed(),
         _ => layer_of.event_format(json(false)).boxed(),
     };
-    tracing_subscriber::registry()
-        // The filter is of the lines alone: what is exported does not depend on it.
-        .with(shown.with_filter(filter))
-        .with(spans.queue().map(layer))
-        .try_init()
-        .map_err(|error| LogError::Subscriber(error.to_string()))?;
+    // The filter is of the lines alone: what is exported does not depend on it.
+    let lines_alone = tracing_subscriber::registry().with(shown.with_filter(filter));
+    // Not an optional layer: an absent one has every disabled event looked at again and again.
+    match spans.queue() {
+        Some(queue) => lines_alone.with(layer(queue)).try_init(),
+        None => lines_alone.try_init(),
+    }
+    .map_err(|error| LogError::Subscriber(error.to_string()))?;
     log_panics();
     Ok(LogControl {
         filter: control,
