@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use tokio::task::{JoinError, spawn_blocking};
 
-/// How far such threads step back behind those that serve: on a busy core they still get about a
-/// quarter of it.
-const NICE: i32 = 5;
+/// How far such threads step back behind those that serve: beside one of those on one core they still
+/// get about a third of it.
+const NICE: i32 = 3;
 
 thread_local! {
     /// Threads are used again, and steps back add up.

@@ -53,7 +53,7 @@ impl Got {
 /// Sends `head` (without its last empty line) and `body` as they are, and reads to the end.
 pub(crate) fn raw(addr: SocketAddr, head: &str, body: &[u8]) -> Got {
     let mut stream = TcpStream::connect(addr).expect("it accepts");
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE * 6)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     // The server may have said enough before everything is written.
     let _ = stream.write_all(format!("{head}\r\n\r\n").as_bytes());
