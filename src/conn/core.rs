@@ -96,16 +96,15 @@ impl<D: Dispatch> Core<D> {
     ) -> Result<(), Ended> {
         batch.frame(raw);
         let session = &mut self.session;
-        match lanes.control(|control| session.receive(raw, batch.began(), control))? {
-            ServerEvent::Request(admitted) => {
-                self.requests += 1;
-                self.request(&admitted, waited, lanes, table, batch);
-            }
-            event => {
-                self.event(event, lanes, batch)?;
-                self.trace_control(raw, batch);
-            }
+        let event = lanes.control(|control| session.receive(raw, batch.began(), control))?;
+        // Looked at where it is: moving it out would copy it for every request.
+        if let ServerEvent::Request(admitted) = &event {
+            self.requests += 1;
+            self.request(admitted, waited, lanes, table, batch);
+            return Ok(());
         }
+        self.event(event, lanes, batch)?;
+        self.trace_control(raw, batch);
         Ok(())
     }
 
