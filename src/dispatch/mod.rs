@@ -7,7 +7,7 @@ pub use bind::{bind, check};
 
 use crate::conn::{Dispatch, Refusal, Route};
 use crate::handler::Handler;
-use crate::message::{Answer, Begun, Call, Outcome, OwnedCall, Work};
+use crate::message::{Answer, Begun, Call, Outcome, OwnedCall};
 use crate::router::document::{PriorityBounds, RateLimitSpec};
 use crate::router::handle::Handle;
 use crate::router::table::Table;
@@ -161,15 +161,21 @@ impl BoundRoute {
         if let Some(span) = call.span {
             span.start();
         }
-        match self.handler.call(call) {
-            Outcome::Later(work) => self.admit(call, work),
-            // A handler that lets its work wait knows of nobody else who does.
-            ready => ready,
+        let outcome = self.handler.call(call);
+        // Looked at where it is: taking it apart would copy every answer.
+        if matches!(outcome, Outcome::Later(_)) {
+            return self.admit(call, outcome);
         }
+        outcome
     }
 
     /// Lets work that takes its time wait for its place.
-    fn admit(&self, call: &Call<'_>, work: Work) -> Outcome<'static> {
+    #[cold]
+    fn admit<'a>(&'a self, call: &Call<'a>, outcome: Outcome<'a>) -> Outcome<'a> {
+        let Outcome::Later(work) = outcome else {
+            // A handler that lets its work wait knows of nobody else who does.
+            return outcome;
+        };
         let deadline = call.received + call.timeout(self.timeout);
         let priority = call.priority.clamp(self.priority.min, self.priority.max);
         let work = match call.span {
