@@ -1,6 +1,7 @@
 //! Work that takes a while, such as reading a large document, beside the threads that answer.
 
 use std::cell::Cell;
+use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 /// How far such threads step back behind those that serve: beside one of those on one core they still
@@ -14,9 +15,9 @@ thread_local! {
 
 /// Takes work that has not begun out of the queue when nobody waits for it any more: a queue has no
 /// other bound than the patience of those who wait.
-struct Queued<T>(JoinHandle<T>);
+struct Awaited<T>(JoinHandle<T>);
 
-impl<T> Drop for Queued<T> {
+impl<T> Drop for Awaited<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -30,12 +31,48 @@ impl<T> Drop for Queued<T> {
 pub(crate) async fn run<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {
-    let mut queued = Queued(spawn_blocking(move || {
+    let mut work = Awaited(spawn_blocking(move || {
         if !STEPPED_BACK.replace(true) {
             // Of this thread alone, on Linux. Without it the work is merely less polite.
             let _ = rustix::process::nice(NICE);
         }
         work()
     }));
-    (&mut queued.0).await
+    (&mut work.0).await
+}
+
+/// Runs `work` on the runtime of `handle`, whoever asks for it. It goes no further when the future is
+/// dropped.
+///
+/// # Errors
+/// The work panicked, or the runtime ends.
+pub(crate) async fn on<T: Send + 'static>(
+    handle: &Handle,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, JoinError> {
+    let mut work = Awaited(handle.spawn(work));
+    (&mut work.0).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_any_more_goes_no_further() {
+        let (held, dropped) = oneshot::channel::<()>();
+        let (started, runs) = oneshot::channel();
+        let here = Handle::current();
+        let work = on(&here, async move {
+            let _held = held;
+            let _ = started.send(());
+            std::future::pending::<()>().await;
+        });
+        tokio::select! {
+            _ = work => unreachable!("it has no end"),
+            began = runs => began.unwrap(),
+        }
+        dropped.await.unwrap_err();
+    }
 }

@@ -4,6 +4,7 @@ use super::routes::Routes;
 use crate::admin::{
     self, Answer, Change, Control, DrainView, HandlerView, Setting, Version, WriteError, Written,
 };
+use crate::background;
 use crate::config::Config;
 use crate::handler::TopicSeen;
 use crate::router::store::StoreError;
@@ -108,7 +109,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Control for Shared {
     fn routes(&self) -> Answer<'_, Result<Arc<Version>, StoreError>> {
         let routes = Arc::clone(&self.routes);
-        let reading = self.background.spawn(async move { routes.version().await });
+        let reading = background::on(&self.background, async move { routes.version().await });
         Box::pin(async move {
             let broken = |_| StoreError::broken("reading the routes broke off");
             reading.await.map_err(broken)?
