@@ -411,3 +411,19 @@ fn tokens_open_what_their_scopes_say() {
     with(writer, &set).expect(0);
     with(writer, &["drain", "--yes"]).expect(77);
 }
+
+/// A server whose file is not there waits for it, and can be given it.
+#[test]
+fn the_first_routes_of_all_can_be_applied() {
+    let dir = scratch();
+    let mut server = Start::new()
+        .routes(&dir.path().join("none-yet.yaml"))
+        .spawn_unready();
+    let document = write_routes(&dir, ROUTES).display().to_string();
+    let admin = server.sidecar.to_string();
+    let apply = ["routes", "apply", &document, "--admin", &admin];
+    let hint = run(apply).expect(75).stderr;
+    assert!(hint.contains("--force"), "{hint}");
+    run([&apply[..], &["--force"]].concat()).expect(0);
+    server.await_data();
+}

@@ -1,6 +1,6 @@
 //! `mcpd routes apply`: all routes at once.
 
-use super::{Diff, file, live, parse, tag, written};
+use super::{Diff, file, how, live, parse, tag, written};
 use crate::cli::admin::{Admin, Answer, Api, Call, Failed};
 use crate::cli::exit::Exit;
 use crate::router::document::ETag;
@@ -29,7 +29,7 @@ pub(super) struct Apply {
     /// Replace this version and no other, such as 7-0123456789abcdef (default: the one that is live)
     #[arg(long, value_name = "ETAG", value_parser = etag, conflicts_with = "force")]
     if_match: Option<ETag>,
-    /// Replace whatever is there (default: only the version that was read)
+    /// Replace whatever is there, also if that is nothing (default: only the version that was read)
     #[arg(long)]
     force: bool,
     /// Take keys that the server does not know, with a warning (default: they are refused)
@@ -53,7 +53,7 @@ pub(super) fn run(args: &Apply) -> Result<Exit, Failed> {
     let text = file::read(&args.file)?;
     let api = args.admin.open()?;
     let before = match (args.if_match, args.force) {
-        (None, false) => Some(live(&api)?),
+        (None, false) => Some(live(&api).map_err(or_none)?),
         _ => None,
     };
     let tag = match (&before, args.if_match) {
@@ -61,24 +61,23 @@ pub(super) fn run(args: &Apply) -> Result<Exit, Failed> {
         (None, Some(tag)) => tag.to_string(),
         (None, None) => "*".to_owned(),
     };
-    let query = [
-        ("dry_run", args.dry_run, "true"),
-        ("strict", args.no_strict, "false"),
-    ];
-    let query: Vec<_> = query
-        .iter()
-        .filter(|(_, set, _)| *set)
-        .map(|(key, _, value)| (*key, *value))
-        .collect();
-    let asked = api.ask(Call {
-        method: Method::PUT,
-        path: &["routes"],
-        query: &query,
-        // JSON is a part of YAML, also to the server.
-        body: Some((text.clone(), "application/yaml")),
-        if_match: Some(&tag),
-        ..Call::default()
-    });
+    let query = how(args.dry_run, args.no_strict);
+    let put = |if_match: Option<&str>| {
+        api.ask(Call {
+            method: Method::PUT,
+            path: &["routes"],
+            query: &query,
+            // JSON is a part of YAML, also to the server.
+            body: Some((text.clone(), "application/yaml")),
+            if_match,
+            only_if_absent: if_match.is_none(),
+            ..Call::default()
+        })
+    };
+    let asked = match put(Some(&tag)) {
+        Err(failed) if args.force && is_nothing_there(&failed) => put(None),
+        asked => asked,
+    };
     match asked {
         Ok(answer) => {
             let diff = before
@@ -87,6 +86,19 @@ pub(super) fn run(args: &Apply) -> Result<Exit, Failed> {
         }
         Err(failed) => Err(explain(failed, args, &api, &text, &tag, before.as_ref())),
     }
+}
+
+/// Whether a condition failed for want of any version.
+fn is_nothing_there(failed: &Failed) -> bool {
+    failed.status == Some(412) && failed.etag.is_none()
+}
+
+/// A server that waits for its first routes has none to be read.
+fn or_none(mut failed: Failed) -> Failed {
+    if failed.status == Some(503) {
+        failed.hint += "; where there are no routes yet, --force makes these the first";
+    }
+    failed
 }
 
 /// Says whose document is refused, or what has been changed by whom in between.

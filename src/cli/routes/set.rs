@@ -1,6 +1,6 @@
 //! `mcpd routes set` and `mcpd routes rm`: routes by name.
 
-use super::{Diff, document_of, file, live, name, parse, tag, written};
+use super::{Diff, document_of, file, how, live, name, parse, tag, written};
 use crate::cli::admin::{Admin, Answer, Api, Call, Failed};
 use crate::cli::exit::Exit;
 use crate::cli::peer;
@@ -136,13 +136,7 @@ pub(super) fn set(args: &Set) -> Result<Exit, Failed> {
                 .into_bytes()
         }
     };
-    let query: Vec<_> = [
-        ("dry_run", args.dry_run, "true"),
-        ("strict", args.no_strict, "false"),
-    ]
-    .into_iter()
-    .filter_map(|(key, set, value)| set.then_some((key, value)))
-    .collect();
+    let query = how(args.dry_run, args.no_strict);
     let answer = api.ask(Call {
         method: Method::PUT,
         path: &["routes", &args.name],
