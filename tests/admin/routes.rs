@@ -274,3 +274,26 @@ fn handlers_are_shown_with_the_routes_that_lead_to_them() {
     assert_eq!(names, ["discard", "echo", "monitor", "slow"]);
     server.read("handlers/nobody").problem(404);
 }
+
+#[test]
+fn a_handler_shows_how_busy_it_is() {
+    let server = Start::new()
+        .set("HANDLERS__SLOW__TYPE", "delay")
+        .set("HANDLERS__SLOW__LATENCY", "10m")
+        .set("HANDLERS__SLOW__CONCURRENCY", "1")
+        .spawn();
+    server
+        .put("routes/s", r#"{"topic": "s", "handler": "slow"}"#)
+        .ok();
+    let mut peer = server.peer();
+    for seq in 1..=3 {
+        peer.request(seq, "s", b"");
+    }
+    server.await_metric("mcpd_queue_depth{priority=\"0\"}", |n| n == 2.0);
+    let slow = server.read("handlers/slow").ok();
+    let load = ["running", "waiting", "limit"].map(|key| slow[key].as_u64());
+    assert_eq!(load, [1, 2, 1].map(Some));
+    // Who answers in place never waits.
+    let echo = server.read("handlers/echo").ok();
+    assert!(echo["running"].is_null() && echo["limit"].is_null());
+}

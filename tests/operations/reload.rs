@@ -283,3 +283,19 @@ fn a_refused_configuration_leaves_the_queue_of_a_handler_alone() {
     let depth = "mcpd_queue_depth{priority=\"0\"}";
     it.server.await_metric(depth, |n| n == 1.0);
 }
+
+/// Routes that are live already lead through a queue that comes later, and past one that goes.
+#[test]
+fn a_handler_gets_its_first_limit_and_loses_it() {
+    let without = "handlers: {echo: {type: delay, latency: 10m}}\n";
+    let with = "handlers: {echo: {type: delay, latency: 10m, concurrency: 1, queue: 0}}\n";
+    let mut it = configured(without);
+    let mut peer = it.server.peer();
+    it.reload(with);
+    peer.request(1, "echo", b"");
+    peer.request(2, "echo", b"");
+    assert_eq!(peer.expect().error(), (2, ErrorCode::OVERLOADED));
+    it.reload(without);
+    peer.request(3, "echo", b"");
+    it.server.await_metric("mcpd_requests_in_flight", |n| n == 2.0);
+}

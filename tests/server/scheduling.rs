@@ -155,6 +155,24 @@ fn the_whole_server_has_a_limit_too_but_not_for_answers_in_place() {
     peer.expect_alive(9);
 }
 
+/// The handler's queue comes before the server's places: else those who wait for a slow handler would
+/// take them all, and with them everybody else's.
+#[test]
+fn who_waits_for_a_slow_handler_holds_up_no_other() {
+    let start = slow(Start::new(), "10m")
+        .set("HANDLERS__SLOW__CONCURRENCY", "1")
+        .set("HANDLERS__OTHER__TYPE", "delay")
+        .set("SCHEDULER__MAX_RUNNING", "2");
+    let server = routed(start, &[SLOW, OTHER, ECHO]);
+    let mut peer = server.peer();
+    for seq in 1..=3 {
+        send(&mut peer, seq, "slow", 7);
+    }
+    server.await_metric(&depth(7), |n| n == 2.0);
+    send(&mut peer, 4, "other", 0);
+    assert_eq!(outcome(&peer.expect()), (4, None));
+}
+
 /// At the end of a drain what runs is cut off; what waits is said not to have run.
 #[test]
 fn what_waits_at_the_end_of_a_drain_has_not_run() {
