@@ -7,7 +7,7 @@ pub use bind::{bind, check};
 
 use crate::conn::{Dispatch, Refusal, Route};
 use crate::handler::Handler;
-use crate::message::{Answer, Begun, Call, Outcome, OwnedCall};
+use crate::message::{Answer, Begun, Call, Outcome, OwnedCall, Work};
 use crate::router::document::{PriorityBounds, RateLimitSpec};
 use crate::router::handle::Handle;
 use crate::router::table::Table;
