@@ -275,7 +275,8 @@ fn a_refused_configuration_leaves_the_queue_of_a_handler_alone() {
     let mut it = configured_with(&good, |start| start.routes(&routes));
     let mut peer = it.server.peer();
     peer.request(1, "slow", b"");
-    it.server.await_metric("mcpd_requests_in_flight", |n| n == 1.0);
+    it.server
+        .await_metric("mcpd_requests_in_flight", |n| n == 1.0);
     let line = it.refused("handlers: {slow: {type: delay, latency: 10m}}");
     assert!(line.contains("there is no handler"), "{line}");
     it.reload(&good);
@@ -297,5 +298,6 @@ fn a_handler_gets_its_first_limit_and_loses_it() {
     assert_eq!(peer.expect().error(), (2, ErrorCode::OVERLOADED));
     it.reload(without);
     peer.request(3, "echo", b"");
-    it.server.await_metric("mcpd_requests_in_flight", |n| n == 2.0);
+    it.server
+        .await_metric("mcpd_requests_in_flight", |n| n == 2.0);
 }
