@@ -60,9 +60,14 @@ fn a_drain_begins_shows_and_is_hastened() {
 #[test]
 fn a_first_hasty_drain_goes_past_the_delay() {
     let mut server = start().spawn();
+    // Without anybody it would be at its end at once.
+    let mut peer = server.peer();
+    peer.expect_alive(1);
     let got = server.admin("POST", "drain", &[JSON], r#"{"hasten": true}"#);
     assert_eq!(got.status, 202);
     assert_eq!(got.json()["drain"]["stage"], "finish");
+    peer.expect_draining_and_end();
+    drop(peer);
     assert_eq!(server.await_exit(), Some(0));
 }
 
