@@ -62,7 +62,9 @@ fn a_first_hasty_drain_goes_past_the_delay() {
     let mut server = start().spawn();
     let got = server.admin("POST", "drain", &[JSON], r#"{"hasten": true}"#);
     assert_eq!(got.status, 202);
-    assert_eq!(got.json()["drain"]["stage"], "finish");
+    // Without connections the last stage may have come meanwhile.
+    let stage = got.json()["drain"]["stage"].clone();
+    assert!(stage == "finish" || stage == "flush", "{stage}");
     assert_eq!(server.await_exit(), Some(0));
 }
 
