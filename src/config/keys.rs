@@ -228,7 +228,7 @@ pub const KEYS: &[KeyDoc] = &[
     key("admin.tokens", "", Kind::Body { max: 64 * KIB as usize }, RELOAD,
         "The same as a text, for the environment: `[{name: ops, sha256: <64 hex digits>, scopes: [read]}]`. Adds to admin.tokens_file.").unset(),
     key("admin.allow_loopback", "", Kind::Bool, RELOAD,
-        "Whether requests from this machine need no token. Unset: yes while no token is configured, but never in Kubernetes, where `true` is refused: the other containers of a pod and everybody's port-forwards come from loopback, too.").unset(),
+        "Whether requests from this machine need no token. Unset: yes while neither admin.tokens_file nor admin.tokens is set, but never in Kubernetes, where `true` is refused: the other containers of a pod and everybody's port-forwards come from loopback, too.").unset(),
     key("admin.hosts", "", Kind::Text { max: 4096, ascii: true }, RELOAD,
         "Names, separated by commas, by which the admin API may be called besides IP addresses and localhost. Others are refused, lest a web page that has its name point here speak for whoever looks at it.").unset(),
     key("admin.timeout", "10s", span(ms(100), secs(300)), RELOAD,
