@@ -54,6 +54,11 @@ pub enum Kind {
     Ratio,
     /// A `tracing` filter: `info`, `info,mcpd::conn=debug`.
     Filter,
+    /// An absolute URL of `http` or `https`, at most this many bytes.
+    Url {
+        /// Most bytes.
+        max: usize,
+    },
 }
 
 /// One key: what it means and what it may be.
@@ -278,7 +283,7 @@ pub const KEYS: &[KeyDoc] = &[
 
     key("tracing.enabled", "true", Kind::Bool, RESTART,
         "Export spans to tracing.endpoint, where that is set. Else OTEL_SDK_DISABLED or OTEL_TRACES_EXPORTER."),
-    key("tracing.endpoint", "", Kind::Text { max: 2048, ascii: true }, RESTART,
+    key("tracing.endpoint", "", Kind::Url { max: 2048 }, RESTART,
         "URL of an OTLP receiver such as `http://localhost:4317`; for `http` the path /v1/traces is added where there is none. Unset, no request is sampled. Else OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT. Headers come from OTEL_EXPORTER_OTLP_HEADERS alone.").unset(),
     key("tracing.protocol", "grpc", Kind::Choice(&["grpc", "http"]), RESTART,
         "How spans travel: OTLP over gRPC, or over HTTP with protobuf bodies. Else OTEL_EXPORTER_OTLP_TRACES_PROTOCOL or OTEL_EXPORTER_OTLP_PROTOCOL."),
