@@ -76,7 +76,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 pub(super) async fn watch(api: Arc<Api>, shared: Arc<Shared>) {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut before = None;
+    let mut before: Option<Look> = None;
     loop {
         looks.tick().await;
         let config = shared.config();
@@ -87,13 +87,26 @@ pub(super) async fn watch(api: Arc<Api>, shared: Arc<Shared>) {
         let Ok(found) = background::run(move || read(&path)).await else {
             continue;
         };
-        let found = Some(found);
+        let look = Look { config, found };
         // The first look finds what the start has taken.
-        let changed = before.is_some() && before != found;
-        if let (true, Some(found)) = (changed, &found) {
-            take(&api, &config, found);
+        if before.is_some_and(|before| before.differs(&look)) {
+            take(&api, &look.config, &look.found);
         }
-        before = found;
+        before = Some(look);
+    }
+}
+
+/// What the rules were made of.
+struct Look {
+    config: Arc<Config>,
+    found: Result<Vec<u8>, String>,
+}
+
+impl Look {
+    /// Another configuration counts, too: a reload beside a look may have had its rules replaced by
+    /// those of the old one.
+    fn differs(&self, newer: &Look) -> bool {
+        !Arc::ptr_eq(&self.config, &newer.config) || self.found != newer.found
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How often connections that came late are looked for.
 const TICK: Duration = Duration::from_millis(50);
 /// What a connection may take to notice that its linger time is over, and the least that the last
-/// frames get.
+/// frames, and after them the last spans, get.
 const MARGIN: Duration = Duration::from_millis(500);
 /// The longest that spans are waited for, whatever the configuration says.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ pub(super) async fn run(server: &mut Server, cause: DrainCause) {
     }
     loop {
         let stage = drain.plan.stage(Instant::now());
-        drain.show(server);
+        drain.show(server, stage);
         match stage {
             Stage::Delay => {}
             Stage::Spread => drain.spread(&server.registry),
@@ -127,15 +127,15 @@ impl Drain {
         if wish.hasten {
             self.hasten();
         }
-        self.show(server);
+        self.show(server, self.plan.stage(Instant::now()));
         // Whoever asked may have lost their patience.
         let _ = wish.seen.send(());
     }
 
     /// Lets the admin API show how far it is.
-    fn show(&self, server: &Server) {
+    fn show(&self, server: &Server, stage: Stage) {
         server.shared.set_drain(DrainView {
-            stage: self.plan.stage(Instant::now()).name(),
+            stage: stage.name(),
             cause: self.cause.to_string(),
             began: self.began,
             ends: self.plan.deadline(Stage::Flush),
@@ -189,7 +189,8 @@ impl Drain {
     /// Closes the port, ends what is left and sums up.
     async fn close(&mut self, server: &mut Server) {
         server.status.refusing.store(true, Ordering::Relaxed);
-        self.show(server);
+        // It may come early. Nobody listens for wishes from here on.
+        self.show(server, Stage::Flush);
         stop_accepting(server).await;
         self.finish(&server.registry);
         let cut = server.registry.len();
@@ -211,8 +212,15 @@ impl Drain {
             "drained"
         );
         // What connections had to tell is told; whatever is left of the drain is for exporting it.
-        let flush = server.config.drain.flush;
-        server.spans.flush(flush.min(FLUSH_MAX)).await;
+        server.spans.flush(self.flush_time(server)).await;
+    }
+
+    /// How long spans have to get away.
+    fn flush_time(&self, server: &Server) -> Duration {
+        let ends = self.plan.deadline(Stage::Flush);
+        let left = ends.saturating_duration_since(Instant::now());
+        let window = server.config.drain.flush.min(FLUSH_MAX);
+        window.min(left.max(MARGIN))
     }
 
     /// How long connections have for their last frames: as long as they may linger, but never beyond

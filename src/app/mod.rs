@@ -117,6 +117,16 @@ struct Signals {
     hangup: Signal,
 }
 
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// What may happen while the server runs.
 enum Wake {
     Drain(DrainCause),
@@ -129,17 +139,11 @@ impl Server {
     fn start(config: Config, observed: Observed, reload: Reload) -> io::Result<Server> {
         let Observed { logs, mut spans } = observed;
         descriptors::raise_limit();
-        let exporter = Arc::new(
-            Exporter::install()
-                .map_err(io::Error::other)?
-                .with_logs(logs.clone()),
-        );
+        let exporter = Exporter::install().map_err(io::Error::other)?;
+        let exporter = Arc::new(exporter.with_logs(logs.clone()));
         let metrics = ProcessMetrics::new(Phase::ALL.map(Phase::name));
         let catalog = Arc::new(RouteCatalog::default());
-        let mut conn_metrics = ConnMetrics::new(Arc::clone(&catalog));
-        conn_metrics.set_counting(config.metrics.enabled);
-        let sampling = start_spans(&mut spans, &config, &mut conn_metrics, &catalog);
-        let conn_metrics = Arc::new(conn_metrics);
+        let (conn_metrics, sampling) = watch_connections(&mut spans, &config, &catalog);
         exporter.show(Arc::clone(&conn_metrics));
         let threads = config.data.worker_threads();
         let pulses = threads::pulses(threads);
@@ -163,22 +167,17 @@ impl Server {
             exporter,
         };
         let (wish, wishes) = mpsc::channel(MAX_WISHES);
-        let metrics_of_conns = Arc::clone(&conn_metrics);
         let shared = Arc::new(Shared::new(
             Arc::clone(&routes),
             Arc::clone(&scheduler),
             &config,
-            metrics_of_conns,
+            Arc::clone(&conn_metrics),
             logs,
             wish,
         ));
         let api = admin_api(&config, &shared, sampling.clone(), &status)?;
         tokio::spawn(access::watch(Arc::clone(&api), Arc::clone(&shared)));
-        let signals = Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        };
+        let signals = Signals::listen()?;
         Ok(Server {
             config,
             reload,
@@ -339,21 +338,22 @@ impl Server {
     }
 }
 
-/// Has spans exported. That they cannot be is no reason not to serve.
-fn start_spans(
+/// Has connections counted and their spans exported. That spans cannot be is no reason not to serve.
+fn watch_connections(
     spans: &mut Spans,
     config: &Config,
-    connections: &mut ConnMetrics,
     catalog: &Arc<RouteCatalog>,
-) -> Sampling {
+) -> (Arc<ConnMetrics>, Sampling) {
+    let mut connections = ConnMetrics::new(Arc::clone(catalog));
+    connections.set_counting(config.metrics.enabled);
     for why in &config.tracing.ignored {
         tracing::warn!(%why, "a variable of OpenTelemetry is ignored");
     }
-    let (sampling, started) = spans.start(connections, catalog);
+    let (sampling, started) = spans.start(&mut connections, catalog);
     if let Err(error) = started {
         tracing::error!(%error, "no spans are exported");
     }
-    sampling
+    (Arc::new(connections), sampling)
 }
 
 /// The admin API by these settings.

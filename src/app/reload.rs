@@ -36,13 +36,15 @@ fn apply(server: &mut Server, config: &Config) -> Result<(), String> {
     // First what may fail for reasons that the configuration alone does not show. The filter was
     // parsed already; that it cannot be set says only that nobody logs.
     let rules = access::rules(config)?;
-    server.routes.reconfigure(config, &server.config)?;
+    server.routes.reconfigure(config)?;
     server.api.set_rules(rules);
-    if let Err(error) = server.shared.use_filter(&config.log.filter) {
+    // What was changed at run time stays, unless the configuration has changed too.
+    if config.log.filter != server.config.log.filter
+        && let Err(error) = server.shared.use_filter(&config.log.filter)
+    {
         tracing::warn!(%error, "the log filter stays");
     }
     let sampling = settings::sampling(config);
-    // What was changed at run time stays, unless the configuration has changed too.
     if sampling != settings::sampling(&server.config) {
         let routes = server.sampling.get().routes;
         let sampling = SamplingSettings { routes, ..sampling };

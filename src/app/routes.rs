@@ -6,7 +6,7 @@ use super::settings;
 use crate::admin::{RoutesStatus, Version};
 use crate::background;
 use crate::config::{Config, HandlerConfig};
-use crate::dispatch::{BoundRoute, bind};
+use crate::dispatch::{self, BoundRoute, bind};
 use crate::handler::Handlers;
 use crate::router::document::{Document, Loaded, ParseOptions, Problems};
 use crate::router::handle::Handle;
@@ -209,11 +209,11 @@ impl Routes {
         self.store.poke();
     }
 
-    /// Takes handlers, limits and options of a new configuration in place of those of `old`.
+    /// Takes handlers, limits and options of a new configuration.
     ///
     /// # Errors
     /// The live routes cannot be served with them; the old ones stay.
-    pub(super) fn reconfigure(&self, config: &Config, old: &Config) -> Result<(), String> {
+    pub(super) fn reconfigure(&self, config: &Config) -> Result<(), String> {
         let mut state = self.state();
         let handlers = {
             let before = state.handlers.as_ref();
@@ -221,12 +221,18 @@ impl Routes {
             settings::handlers(&config.handlers, before)?
         };
         let on_answers = config.routes.revision_on_answers;
+        let live = self.live();
+        if let Some(live) = &live {
+            // Before the limits change: a handler whose queue is taken away does not get it back.
+            let problems = dispatch::check(&live.document, &handlers);
+            if !problems.is_empty() {
+                return Err(problems.to_string());
+            }
+        }
         settings::schedule(&self.scheduler, config);
-        if let Some(live) = self.live()
-            && let Err(problems) = self.bind(&live.document, &handlers, on_answers)
-        {
-            settings::schedule(&self.scheduler, old);
-            return Err(problems.to_string());
+        if let Some(live) = &live {
+            let bound = self.bind(&live.document, &handlers, on_answers);
+            bound.map_err(|problems| problems.to_string())?;
         }
         state.handlers = Some(handlers);
         state.revision_on_answers = on_answers;

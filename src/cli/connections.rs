@@ -64,7 +64,7 @@ struct List {
 struct Close {
     /// The connection, as `mcpd connections` lists it
     id: u64,
-    /// Close it at once, its requests unanswered (default: answer them first)
+    /// Stop its requests, which are answered so, and close it (default: finish them first)
     #[arg(long)]
     cut: bool,
     /// Print JSON (default: text)

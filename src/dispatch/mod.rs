@@ -161,15 +161,21 @@ impl BoundRoute {
         if let Some(span) = call.span {
             span.start();
         }
-        match self.handler.call(call) {
-            Outcome::Later(work) => self.admit(call, work),
-            // A handler that lets its work wait knows of nobody else who does.
-            ready => ready,
+        let outcome = self.handler.call(call);
+        // Looked at where it is: taking it apart would copy every answer.
+        if matches!(outcome, Outcome::Later(_)) {
+            return self.admit(call, outcome);
         }
+        outcome
     }
 
     /// Lets work that takes its time wait for its place.
-    fn admit(&self, call: &Call<'_>, work: Work) -> Outcome<'static> {
+    #[cold]
+    fn admit<'a>(&'a self, call: &Call<'a>, outcome: Outcome<'a>) -> Outcome<'a> {
+        let Outcome::Later(work) = outcome else {
+            // A handler that lets its work wait knows of nobody else who does.
+            return outcome;
+        };
         let deadline = call.received + call.timeout(self.timeout);
         let priority = call.priority.clamp(self.priority.min, self.priority.max);
         let work = match call.span {
@@ -195,19 +201,25 @@ impl BoundRoute {
                 let begins = begun.clone();
                 let work = Box::pin(async move {
                     tokio::time::sleep_until((now + wait).into()).await;
-                    begins.set();
-                    route.run_owned(&call).await
+                    route.run_owned(&call, &begins).await
                 });
                 Outcome::Waiting(work, begun)
             }
         }
     }
 
-    async fn run_owned(&self, call: &OwnedCall) -> Answer<'static> {
+    /// Runs the handler for a call that has waited; says so by `begins`, which behind the rate limit
+    /// may still not be now.
+    async fn run_owned(&self, call: &OwnedCall, begins: &Begun) -> Answer<'static> {
         let outcome = call.as_call().map(|call| match self.run(&call) {
             Outcome::Now(answer) => Outcome::Now(answer.into_owned()),
-            Outcome::Later(work) | Outcome::Waiting(work, _) => Outcome::Later(work),
+            Outcome::Later(work) => Outcome::Later(work),
+            Outcome::Waiting(work, begun) => Outcome::Waiting(work, begun),
         });
+        if let Some(Outcome::Waiting(work, begun)) = outcome {
+            return following(work, &begun, begins).await;
+        }
+        begins.set();
         match outcome {
             Some(Outcome::Now(answer)) => answer,
             Some(Outcome::Later(work) | Outcome::Waiting(work, _)) => work.await,
@@ -223,6 +235,18 @@ impl BoundRoute {
         );
         Answer::error(ErrorCode::QOS_UNSUPPORTED, text)
     }
+}
+
+/// Runs `work`, and passes on when it has begun.
+async fn following(mut work: Work, begun: &Begun, begins: &Begun) -> Answer<'static> {
+    std::future::poll_fn(|cx| {
+        let polled = work.as_mut().poll(cx);
+        if begun.is_set() {
+            begins.set();
+        }
+        polled
+    })
+    .await
 }
 
 fn refuse_rate(spec: &RateLimitSpec, wait: Duration) -> Answer<'static> {

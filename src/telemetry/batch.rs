@@ -92,9 +92,7 @@ impl<'t> Batch<'t> {
 
     #[inline]
     pub(crate) fn frame(&mut self, raw: &RawFrame<'_>) {
-        if self.counts {
-            self.frames.add(kind_at(raw.header.kind));
-        }
+        self.frames.add(kind_at(raw.header.kind));
     }
 
     /// A request of this batch was refused; without a route it counts as `_none`.
@@ -116,10 +114,8 @@ impl<'t> Batch<'t> {
         code: Option<ErrorCode>,
         metrics: &ConnMetrics,
     ) {
-        if !self.counts {
-            return;
-        }
-        let address = |stats: Option<&Arc<RouteStats>>| stats.map(Arc::as_ptr);
+        // A route has its counts at one place for as long as the batch has its table.
+        let address = |stats: Option<&Arc<RouteStats>>| stats.map(std::ptr::from_ref);
         for run in &mut self.runs[..self.used] {
             if address(run.0) == address(stats) && run.1 == code {
                 run.2 += 1;
@@ -139,18 +135,20 @@ impl<'t> Batch<'t> {
         if self.used > 0 {
             self.flush_runs(metrics);
         }
-        if !self.counts {
-            return;
+        if self.counts {
+            metrics.received(self.bytes, &mut self.frames);
         }
-        metrics.received(self.bytes, &mut self.frames);
     }
 
     fn flush_runs(&mut self, metrics: &ConnMetrics) {
         let time = self.began.elapsed();
+        let slow = metrics.tracer.is_slow(time) && !self.sampled;
         for (stats, code, n) in &self.runs[..self.used] {
             let stats = stats.unwrap_or_else(|| metrics.routes.none());
-            stats.record(*code, time, u64::from(*n));
-            if metrics.tracer.is_slow(time) && !self.sampled {
+            if self.counts {
+                stats.record(*code, time, u64::from(*n));
+            }
+            if slow {
                 metrics
                     .tracer
                     .slow(stats, *code, self.began, self.began + time);

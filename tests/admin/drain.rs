@@ -1,7 +1,9 @@
 //! Draining by the admin API: the same as by signals.
 
 use crate::client::{Admin, JSON};
-use crate::support::Start;
+use crate::support::{PATIENCE, Start};
+use std::net::TcpListener;
+use std::time::Instant;
 
 fn start() -> Start {
     Start::new()
@@ -100,4 +102,32 @@ fn a_drain_is_not_asked_for_by_accident() {
     server.admin("POST", "drain", &[JSON], "{").problem(400);
     server.admin("GET", "drain", &[], "").problem(405);
     assert_eq!(server.read("state").ok()["phase"], "running");
+}
+
+/// Nobody is connected, and the spans that are left have a receiver that says nothing: the drain is in
+/// its last stage long before its time, and who asks for it is told so.
+#[test]
+fn a_drain_that_waits_for_spans_alone_can_be_asked_for_again() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let server = Start::new()
+        .set("DRAIN__SPREAD", "1h")
+        .set("TRACING__ENDPOINT", &endpoint)
+        .set("TRACING__RATIO", "1")
+        .spawn();
+    let mut peer = server.peer();
+    peer.expect_alive(1);
+    drop(peer);
+    server.await_metric("mcpd_connections", |n| n == 0.0);
+    assert_eq!(server.admin("POST", "drain", &[], "").status, 202);
+    let began = Instant::now();
+    while server.read("state").ok()["drain"]["stage"] != "flush" {
+        assert!(began.elapsed() < PATIENCE, "it does not get to its end");
+        std::thread::yield_now();
+    }
+    let again = server.admin("POST", "drain", &[JSON], r#"{"hasten": true}"#);
+    assert_eq!(
+        (again.status, &again.json()["drain"]["stage"]),
+        (202, &"flush".into())
+    );
 }

@@ -1,7 +1,7 @@
 //! What is set while the server runs.
 
 use crate::client::Admin;
-use crate::support::Server;
+use crate::support::{Server, Start, scratch};
 
 #[test]
 fn the_log_filter_changes_at_once_and_a_bad_one_changes_nothing() {
@@ -26,9 +26,40 @@ fn the_log_filter_changes_at_once_and_a_bad_one_changes_nothing() {
     let typed = server.put("log-filter", r#"{"filter": 7}"#);
     typed.problem(422);
     assert_eq!(typed.json()["errors"][0]["field"], "filter");
+}
+
+/// The rule for what may be set in two places: the newer of two changes counts.
+#[test]
+fn a_reload_replaces_what_was_set_here_only_where_the_configuration_has_changed() {
+    let dir = scratch();
+    let file = dir.path().join("mcpd.yaml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("log: {filter: info}\ntracing: {ratio: 0.1}");
+    let mut server = Start::new().arg("--config").arg(&file).spawn();
+    let set = |server: &Server| {
+        let filter = r#"{"filter": "info,mcpd::conn=debug"}"#;
+        server.put("log-filter", filter).ok();
+        server.put("sampling", r#"{"ratio": 0.5}"#).ok();
+    };
+    let in_force = |server: &Server| {
+        let filter = server.read("log-filter").ok()["filter"].clone();
+        (filter, server.read("sampling").ok()["ratio"].clone())
+    };
+    set(&server);
+    write("log: {filter: info}\ntracing: {ratio: 0.1}\nlimits: {max_in_flight: 300}");
     server.signal("HUP");
-    server.await_log("configuration reloaded");
-    assert_eq!(server.read("log-filter").ok()["filter"], "info");
+    server.await_log("\"configuration reloaded\"");
+    assert_eq!(
+        in_force(&server),
+        ("info,mcpd::conn=debug".into(), 0.5.into())
+    );
+    write("log: {filter: \"info,mcpd::app=debug\"}\ntracing: {ratio: 0.2}");
+    server.signal("HUP");
+    server.await_log("\"configuration reloaded\"");
+    assert_eq!(
+        in_force(&server),
+        ("info,mcpd::app=debug".into(), 0.2.into())
+    );
 }
 
 #[test]

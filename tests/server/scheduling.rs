@@ -158,10 +158,22 @@ fn the_whole_server_has_a_limit_too_but_not_for_answers_in_place() {
 /// At the end of a drain what runs is cut off; what waits is said not to have run.
 #[test]
 fn what_waits_at_the_end_of_a_drain_has_not_run() {
+    cut_off_while_two_of_three_wait(SLOW);
+}
+
+/// Nor has it when its rate limit has let it pass already, and it waits for its place.
+#[test]
+fn what_waits_behind_a_leaky_bucket_at_the_end_of_a_drain_has_not_run() {
+    let limit = "rate_limit: {per_second: 100, burst: 3, algorithm: leaky_bucket}";
+    cut_off_while_two_of_three_wait(&format!("{SLOW}, {limit}"));
+}
+
+#[track_caller]
+fn cut_off_while_two_of_three_wait(route: &str) {
     let start = slow(Start::new(), "10m")
         .set("HANDLERS__SLOW__CONCURRENCY", "1")
         .set("DRAIN__FINISH", "200ms");
-    let mut server = routed(start, &[SLOW, ECHO]);
+    let mut server = routed(start, &[route, ECHO]);
     let mut peer = server.peer();
     for seq in 1..=3 {
         send(&mut peer, seq, "slow", 0);

@@ -208,7 +208,7 @@ fn meaning(status: u16) -> (Exit, &'static str, &'static str) {
         403 => (
             Exit::Permanent,
             "forbidden",
-            "use a token with the scope for this, or have the server allow it (docs/cli.md)",
+            "use a token with the scope for this, or have the server allow it (docs/admin-api.md)",
         ),
         404 => (Exit::Permanent, "not_found", "check the name"),
         409 | 412 => (

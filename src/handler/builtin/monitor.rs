@@ -83,8 +83,13 @@ impl Monitor {
     fn seen(&self, limit: usize, now: Instant) -> Vec<TopicSeen> {
         let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         let mut heard: Vec<_> = topics.by_name.iter().collect();
-        heard.sort_unstable_by(|a, b| b.1.last.cmp(&a.1.last).then(a.0.cmp(b.0)));
-        heard.truncate(limit);
+        let newest_first = |a: &(_, &Topic), b: &(_, &Topic)| b.1.last.cmp(&a.1.last);
+        // Requests wait for this lock: of very many topics only those that are shown are sorted.
+        if limit < heard.len() {
+            heard.select_nth_unstable_by(limit, newest_first);
+            heard.truncate(limit);
+        }
+        heard.sort_unstable_by(|a, b| newest_first(a, b).then(a.0.cmp(b.0)));
         let seen = heard.into_iter().map(|(name, topic)| TopicSeen {
             topic: name.to_string(),
             last_seen: topic

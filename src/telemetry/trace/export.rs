@@ -178,10 +178,9 @@ impl Exporting {
         }
     }
 
-    /// Exports until it was asked to flush.
+    /// Exports until it was asked to flush, or nobody is left who could ask.
     async fn run(mut self) {
-        loop {
-            self.wait().await;
+        while self.wait().await {
             self.export_all().await;
             if let Some(flush) = self.flush.take() {
                 self.queue.drop_rest();
@@ -189,12 +188,13 @@ impl Exporting {
                 return;
             }
         }
+        self.queue.drop_rest();
     }
 
-    /// Waits until it is time to export.
-    async fn wait(&mut self) {
+    /// Waits until it is time to export; `false` if the server is gone without asking.
+    async fn wait(&mut self) -> bool {
         let pause = match self.failures {
-            0 if self.queue.has_batch() => return,
+            0 if self.queue.has_batch() => return true,
             0 => self.settings.interval,
             n => FIRST_PAUSE
                 .saturating_mul(1 << (n - 1).min(16))
@@ -204,8 +204,12 @@ impl Exporting {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = self.queue.wake.notified(), if !failed => {}
-            flush = self.asked.recv() => self.flush = flush,
+            flush = self.asked.recv() => {
+                self.flush = flush;
+                return self.flush.is_some();
+            }
         }
+        true
     }
 
     /// Exports batch by batch until nothing is left, an export fails, or the time to flush is over.
@@ -286,6 +290,32 @@ impl Exporting {
             self.told = Some(now);
             let dropped = self.queue.dropped();
             tracing::warn!(%error, dropped, "spans cannot be exported");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever embeds the parts may drop them in any order.
+    #[test]
+    fn the_thread_ends_with_those_who_could_ask_it_to() {
+        let settings = TraceSettings {
+            endpoint: Some("http://127.0.0.1:1".to_owned()),
+            ..TraceSettings::default()
+        };
+        let mut spans = Spans::new(settings);
+        let catalog = Arc::<RouteCatalog>::default();
+        let mut connections = ConnMetrics::new(Arc::clone(&catalog));
+        let (_, started) = spans.start(&mut connections, &catalog);
+        started.unwrap();
+        let queue = Arc::downgrade(spans.queue().unwrap());
+        drop((spans, connections));
+        let began = Instant::now();
+        while queue.strong_count() > 0 {
+            assert!(began.elapsed() < Duration::from_secs(20), "it goes on");
+            std::thread::yield_now();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Which frames are sampled: decided before there is a span, from atomics that may change at any time.
 
+use super::super::histogram::saturating_ns;
 use super::super::random::next_u64;
 use super::super::routes::{RouteCatalog, RouteStats};
 use std::collections::BTreeMap;
@@ -194,7 +195,7 @@ impl Rules {
 
     #[inline]
     pub(super) fn is_slow(&self, time: Duration) -> bool {
-        time.as_nanos() > self.slow_ns.load(Ordering::Relaxed).into()
+        saturating_ns(time) > self.slow_ns.load(Ordering::Relaxed)
     }
 
     /// Whether a request is sampled because the client's trace is.
