@@ -28,12 +28,15 @@ pub(super) fn rules(config: &Config) -> Result<Rules, String> {
 fn rules_with(config: &Config, file: Option<&[u8]>) -> Result<Rules, String> {
     let admin = &config.admin;
     let in_file = parse("admin.tokens_file", file)?;
+    let named = file.is_some() || admin.tokens.is_some();
     let in_text = parse("admin.tokens", admin.tokens.as_ref().map(String::as_bytes))?;
     let tokens = in_file.join(in_text);
     Ok(Rules {
         tokens: tokens.map_err(|problem| format!("admin.tokens: {problem}"))?,
         loopback: match admin.loopback {
             LoopbackAccess::Never => Loopback::NeedsToken,
+            // Who withdraws the last token wants to let nobody in, rather than everybody on this machine.
+            LoopbackAccess::WithoutTokens if named => Loopback::NeedsToken,
             LoopbackAccess::WithoutTokens => Loopback::FreeWithoutTokens,
             LoopbackAccess::Always => Loopback::Free,
         },

@@ -54,6 +54,11 @@ pub enum Kind {
     Ratio,
     /// A `tracing` filter: `info`, `info,mcpd::conn=debug`.
     Filter,
+    /// An absolute URL of `http` or `https`, at most this many bytes.
+    Url {
+        /// Most bytes.
+        max: usize,
+    },
 }
 
 /// One key: what it means and what it may be.
@@ -228,7 +233,7 @@ pub const KEYS: &[KeyDoc] = &[
     key("admin.tokens", "", Kind::Body { max: 64 * KIB as usize }, RELOAD,
         "The same as a text, for the environment: `[{name: ops, sha256: <64 hex digits>, scopes: [read]}]`. Adds to admin.tokens_file.").unset(),
     key("admin.allow_loopback", "", Kind::Bool, RELOAD,
-        "Whether requests from this machine need no token. Unset: yes while no token is configured, but never in Kubernetes, where `true` is refused: the other containers of a pod and everybody's port-forwards come from loopback, too.").unset(),
+        "Whether requests from this machine need no token. Unset: yes while neither admin.tokens_file nor admin.tokens is set, but never in Kubernetes, where `true` is refused: the other containers of a pod and everybody's port-forwards come from loopback, too.").unset(),
     key("admin.hosts", "", Kind::Text { max: 4096, ascii: true }, RELOAD,
         "Names, separated by commas, by which the admin API may be called besides IP addresses and localhost. Others are refused, lest a web page that has its name point here speak for whoever looks at it.").unset(),
     key("admin.timeout", "10s", span(ms(100), secs(300)), RELOAD,
@@ -278,7 +283,7 @@ pub const KEYS: &[KeyDoc] = &[
 
     key("tracing.enabled", "true", Kind::Bool, RESTART,
         "Export spans to tracing.endpoint, where that is set. Else OTEL_SDK_DISABLED or OTEL_TRACES_EXPORTER."),
-    key("tracing.endpoint", "", Kind::Text { max: 2048, ascii: true }, RESTART,
+    key("tracing.endpoint", "", Kind::Url { max: 2048 }, RESTART,
         "URL of an OTLP receiver such as `http://localhost:4317`; for `http` the path /v1/traces is added where there is none. Unset, no request is sampled. Else OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT. Headers come from OTEL_EXPORTER_OTLP_HEADERS alone.").unset(),
     key("tracing.protocol", "grpc", Kind::Choice(&["grpc", "http"]), RESTART,
         "How spans travel: OTLP over gRPC, or over HTTP with protobuf bodies. Else OTEL_EXPORTER_OTLP_TRACES_PROTOCOL or OTEL_EXPORTER_OTLP_PROTOCOL."),

@@ -121,13 +121,17 @@ impl TracingConfig {
     }
 }
 
-/// A URL may hold a user and a password, which are nobody's business.
+/// A URL may hold a user and a password, and keys in its query, which are nobody's business.
 fn without_password(url: &str) -> String {
+    let (url, query) = match url.split_once('?') {
+        Some((url, _)) => (url, "?***"),
+        None => (url, ""),
+    };
     let begin = url.find("://").map_or(0, |at| at + 3);
     let authority = url[begin..].split(['/', '?', '#']).next().unwrap_or("");
     match authority.rfind('@') {
-        Some(at) => format!("{}***{}", &url[..begin], &url[begin + at..]),
-        None => url.to_owned(),
+        Some(at) => format!("{}***{}{query}", &url[..begin], &url[begin + at..]),
+        None => format!("{url}{query}"),
     }
 }
 
@@ -240,11 +244,12 @@ fn protocol(value: &str, _: Option<&str>) -> Said {
 /// The endpoint of all signals is a base, to which the path of each is added; without a path of its
 /// own that is done anyway.
 fn base(url: &str) -> String {
-    let url = url.trim_end_matches('/');
-    let authority = url.find("://").map_or(0, |at| at + 3);
-    match url[authority..].contains('/') {
-        true => format!("{url}/v1/traces"),
-        false => url.to_owned(),
+    let (path, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+    let path = path.trim_end_matches('/');
+    let authority = path.find("://").map_or(0, |at| at + 3);
+    match path[authority..].contains('/') {
+        true => format!("{path}/v1/traces{query}"),
+        false => format!("{path}{query}"),
     }
 }
 
@@ -349,9 +354,31 @@ mod tests {
 
     #[test]
     fn a_password_in_the_endpoint_is_not_shown() {
-        let config = with(&[("MCPD__TRACING__ENDPOINT", "http://me:secret@host:4317/a@b")]);
+        let url = "http://me:secret@host:4317/a@b?key=secret";
+        let config = with(&[("MCPD__TRACING__ENDPOINT", url)]);
         let shown = format!("{:?}", config.effective());
-        assert!(shown.contains("http://***@host:4317/a@b"), "{shown}");
+        assert!(shown.contains("http://***@host:4317/a@b?***"), "{shown}");
         assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn an_endpoint_is_a_url_and_a_path_is_added_before_its_query() {
+        let base = |value| with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", value)]).tracing;
+        let url = base("http://host/x?k=v").endpoint;
+        assert_eq!(url.as_deref(), Some("http://host/x/v1/traces?k=v"));
+        for wrong in [
+            "::::",
+            "ftp://host",
+            "localhost:4317",
+            "http://",
+            "http://host:99999",
+        ] {
+            let tracing = base(wrong);
+            assert_eq!(
+                (tracing.endpoint, tracing.ignored.len()),
+                (None, 1),
+                "{wrong}"
+            );
+        }
     }
 }

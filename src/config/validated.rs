@@ -233,7 +233,7 @@ pub struct AdminConfig {
 pub enum LoopbackAccess {
     /// Always.
     Never,
-    /// Only once one is configured.
+    /// Only once tokens are configured, be it an empty list.
     WithoutTokens,
     /// Never.
     Always,

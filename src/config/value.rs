@@ -53,6 +53,7 @@ pub(super) fn parse(kind: Kind, value: &ValueKind) -> Result<Parsed, Misfit> {
         },
         Kind::Ratio => ratio(value).map(Parsed::Ratio),
         Kind::Filter => filter(string(value, kind)?).map(Parsed::Text),
+        Kind::Url { max } => url(text(value, max, true)?).map(Parsed::Text),
     }
 }
 
@@ -69,6 +70,7 @@ pub(super) fn wants(kind: Kind) -> String {
         Kind::Duration { .. } => "a duration such as `250ms` or `30s`".to_owned(),
         Kind::Ratio => "a fraction from 0 to 1".to_owned(),
         Kind::Filter => "a log filter such as `info`".to_owned(),
+        Kind::Url { .. } => "a URL such as `http://localhost:4317`".to_owned(),
     }
 }
 
@@ -144,6 +146,16 @@ fn text(value: &ValueKind, max: usize, ascii: bool) -> Result<String, Misfit> {
         Err(bad("has characters outside ASCII; remove them"))
     } else {
         Ok(text)
+    }
+}
+
+fn url(text: String) -> Result<String, Misfit> {
+    let wanted = wants(Kind::Url { max: 0 });
+    let url = reqwest::Url::parse(&text);
+    match url.map(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        Ok(true) => Ok(text),
+        Ok(false) => Err(bad(format!("is no URL of http or https; write {wanted}"))),
+        Err(why) => Err(bad(format!("is no URL ({why}); write {wanted}"))),
     }
 }
 

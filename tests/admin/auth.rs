@@ -195,6 +195,11 @@ fn the_file_of_tokens_is_read_anew_and_a_bad_one_changes_nothing() {
     std::fs::remove_file(&file).unwrap();
     server.await_log("tokens refused, the last good ones stay");
     bearer(&server, "two", "GET", "state", "").ok();
+    write("tokens: []\n".to_owned());
+    server.await_log("the tokens of the admin API are read anew");
+    bearer(&server, "two", "GET", "state", "").problem(401);
+    // To withdraw the last one does not open loopback.
+    server.read("state").problem(403);
 }
 
 #[test]

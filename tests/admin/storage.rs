@@ -86,3 +86,37 @@ fn a_file_that_somebody_broke_is_not_overwritten_and_the_last_good_routes_are_sh
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "routes: [");
     assert!(server.read("state").ok()["routes"]["problem"].is_string());
 }
+
+#[test]
+fn a_change_of_one_route_does_not_end_the_others_when_the_file_has_gone() {
+    let dir = scratch();
+    let file = write_routes(&dir, &document(["old".to_owned()]));
+    let server = Start::new().routes(&file).spawn();
+    std::fs::remove_file(&file).unwrap();
+    let route = r#"{"topic": "new", "handler": "echo"}"#;
+    for (method, body) in [("PUT", route), ("DELETE", "")] {
+        let headers: &[&str] = match method {
+            "PUT" => &["Content-Type: application/json"],
+            _ => &[],
+        };
+        let detail = server
+            .admin(method, "routes/new", headers, body)
+            .problem(503);
+        assert!(detail.contains("has gone"), "{method}: {detail}");
+    }
+    assert!(!file.exists());
+    server.peer().expect_alive_on("old");
+    let all = document(["old".to_owned(), "new".to_owned()]);
+    let headers = [YAML, "If-None-Match: *"];
+    server.admin("PUT", "routes", &headers, &all).ok();
+    server.peer().expect_alive_on("new");
+}
+
+#[test]
+fn a_revision_that_cannot_grow_is_said_so() {
+    let dir = scratch();
+    let text = document(["old".to_owned()]);
+    let text = text.replacen("kind:", &format!("revision: {}\nkind:", u64::MAX), 1);
+    let server = Start::new().routes(&write_routes(&dir, &text)).spawn();
+    assert!(put(&server).problem(503).contains("revision"));
+}

@@ -85,6 +85,8 @@ fn sampling_is_checked_before_it_is_taken() {
         (r#"{"routes": {"echo": 7}}"#, "routes.echo"),
         (r#"{"slow_seconds": 1e9}"#, "slow_seconds"),
         (r#"{"late_per_second": -1}"#, "late_per_second"),
+        (r#"{"late_per_second": 1001}"#, "late_per_second"),
+        (r#"{"parent_per_second": 1000001}"#, "parent_per_second"),
         (r#"{"ratio": "all"}"#, "ratio"),
     ] {
         let got = server.put("sampling", body);
@@ -93,4 +95,18 @@ fn sampling_is_checked_before_it_is_taken() {
     }
     server.put("sampling", r#"{"ratio": NaN}"#).problem(400);
     assert_eq!(server.read("sampling").ok(), set);
+}
+
+#[test]
+fn a_share_of_a_route_that_has_gone_is_in_nobodys_way() {
+    let server = Server::start();
+    server.put("sampling", r#"{"routes": {"echo": 1}}"#).ok();
+    server.admin("DELETE", "routes/echo", &[], "").ok();
+    let both = r#"{"routes": {"echo": 1, "heartbeat": 0.5}}"#;
+    assert_eq!(
+        server.put("sampling", both).ok()["routes"]["heartbeat"],
+        0.5
+    );
+    server.put("sampling", r#"{"routes": {}}"#).ok();
+    server.put("sampling", both).problem(422);
 }

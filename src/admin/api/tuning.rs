@@ -14,6 +14,10 @@ const MAX_FILTER_LEN: usize = 4096;
 const MAX_SAMPLED_ROUTES: usize = 1000;
 /// Longest time after which a request is slow, in seconds: routes take an hour at most.
 const MAX_SLOW: f64 = 3600.0;
+/// Most sampled requests a second by the wish of clients, as in the configuration.
+const MAX_PARENT_PER_SECOND: u32 = 1_000_000;
+/// Most late spans a second, as in the configuration: they are examples.
+const MAX_LATE_PER_SECOND: u32 = 1000;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,10 +103,11 @@ pub(super) async fn set_sampling(
 ) -> Result<Json<Rates>, Problem> {
     let wish: Wish = body::json(request).await?;
     let named = wish.routes.is_some();
-    let rates = wish.over(api.sampling.get().into());
+    let before: Rates = api.sampling.get().into();
+    let rates = wish.over(before.clone());
     let mut errors = misfits(&rates);
     if named {
-        errors.extend(unknown_routes(&api, &rates));
+        errors.extend(unknown_routes(&api, &rates, &before));
     }
     if !errors.is_empty() {
         return Err(Problem::invalid("the sampling is as it was", errors));
@@ -127,6 +132,22 @@ fn misfits(rates: &Rates) -> Vec<FieldError> {
     if !(0.0..=MAX_SLOW).contains(&rates.slow_seconds) {
         errors.push(wrong("slow_seconds", format!("is 0 to {MAX_SLOW}")));
     }
+    for (field, value, most) in [
+        (
+            "parent_per_second",
+            rates.parent_per_second,
+            MAX_PARENT_PER_SECOND,
+        ),
+        (
+            "late_per_second",
+            rates.late_per_second,
+            MAX_LATE_PER_SECOND,
+        ),
+    ] {
+        if value > most {
+            errors.push(wrong(field, format!("is 0 to {most}")));
+        }
+    }
     if rates.routes.len() > MAX_SAMPLED_ROUTES {
         errors.push(wrong("routes", format!("are at most {MAX_SAMPLED_ROUTES}")));
         return errors;
@@ -140,7 +161,8 @@ fn misfits(rates: &Rates) -> Vec<FieldError> {
     errors
 }
 
-fn unknown_routes(api: &Api, rates: &Rates) -> Vec<FieldError> {
+/// A share that is there already may stay when its route has gone: who changes another one need not know.
+fn unknown_routes(api: &Api, rates: &Rates, before: &Rates) -> Vec<FieldError> {
     let version = api.control.live();
     let routes = version
         .as_ref()
@@ -150,7 +172,7 @@ fn unknown_routes(api: &Api, rates: &Rates) -> Vec<FieldError> {
     let unknown = rates
         .routes
         .keys()
-        .filter(|name| !known.contains(name.as_str()));
+        .filter(|name| !known.contains(name.as_str()) && !before.routes.contains_key(*name));
     let error = |name: &String| wrong(format!("routes.{name}"), "there is no such route");
     unknown.take(MAX_SAMPLED_ROUTES).map(error).collect()
 }

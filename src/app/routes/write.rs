@@ -31,6 +31,14 @@ impl Stage {
     }
 }
 
+/// A change of one route is one of the document that is there. When that has gone, writing one of the
+/// single route would end all others, which are still live.
+fn gone() -> StoreError {
+    let text = "the routes document has gone from where it was, and the last good one is only live; \
+                write all of it with If-None-Match: *";
+    StoreError::new(StoreErrorKind::Missing, text)
+}
+
 /// What comes of the edit.
 struct Edited {
     after: Version,
@@ -101,6 +109,9 @@ impl Routes {
     async fn try_change(self: &Arc<Self>, change: &Arc<Change>) -> Result<Written, WriteError> {
         let before = self.stored().await.map_err(WriteError::Store)?;
         check(&change.precondition, before.as_deref())?;
+        if before.is_none() && change.precondition == Precondition::None && self.live().is_some() {
+            return Err(WriteError::Store(gone()));
+        }
         let (this, with, was) = (Arc::clone(self), Arc::clone(change), before.clone());
         let edited = blocking(move || this.edit(&with, was.as_deref())).await??;
         let expected = match &before {

@@ -82,6 +82,7 @@ fn another(doc: &KeyDoc) -> String {
         Kind::Size { max, .. } => show_size(max),
         Kind::Duration { max, .. } => show_duration(max),
         Kind::Filter => "debug".to_owned(),
+        Kind::Url { .. } => "http://another:4317".to_owned(),
     }
 }
 

@@ -44,7 +44,7 @@ enum Source {
 
 impl StoreError {
     /// A failure that has no other error behind it.
-    pub(super) fn new(kind: StoreErrorKind, message: impl Into<String>) -> StoreError {
+    pub(crate) fn new(kind: StoreErrorKind, message: impl Into<String>) -> StoreError {
         StoreError {
             kind,
             message: message.into(),
