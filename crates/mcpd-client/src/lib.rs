@@ -8,21 +8,37 @@
 //! about a repetition takes.
 
 mod address;
+#[cfg(feature = "blocking")]
+pub mod blocking;
+mod call;
+mod client;
 mod connection;
+mod connector;
 mod driver;
 mod error;
 mod options;
+mod pool;
+mod random;
 mod reply;
 mod request;
+mod resolve;
+mod retry;
 mod shared;
 mod state;
+mod telemetry;
+mod throttle;
+#[cfg(feature = "opentelemetry")]
+mod trace;
 
+pub use client::{Client, ClientBuilder, Notifier};
 pub use connection::Connection;
+pub use connector::{BoxFuture, Connector, Stream, Target, TcpConnector};
 pub use error::{Error, ErrorClass, ErrorKind, Result};
 pub use options::ConnectOptions;
 pub use reply::Answer;
-pub use request::{Body, RequestBuilder};
+pub use request::{Body, IntoQos, Request, RequestBuilder};
 pub use state::{CloseCause, Closed, GoingAway, ServerInfo, State};
+pub use throttle::ConnectLimit;
 
 pub use bytes::Bytes;
 pub use mcpd_proto::session::HeartbeatSettings;

@@ -16,7 +16,7 @@ use crate::state::{Closed, ServerInfo};
 use calls::Calls;
 use mcpd_proto::limits::{CLOSE_LINGER, MAX_HEARTBEAT};
 use mcpd_proto::session::{Client, Ended};
-use mcpd_proto::{Deframer, ErrorCode, ErrorFrame, Meta, MetaBuf, Request};
+use mcpd_proto::{Confirm, Deframer, ErrorCode, ErrorFrame, Meta, MetaBuf, Request};
 use outbox::Outbox;
 use std::io;
 use std::pin::Pin;
@@ -156,6 +156,7 @@ where
             self.commands.close();
         }
         self.take_commands();
+        self.send_confirms();
         let now = now();
         self.cancels.due |= self.shared.take_gave_up();
         self.cancel_forsaken(now);
@@ -205,7 +206,7 @@ where
     /// Whether the connection may end although nobody said so but us.
     fn may_part(&self) -> bool {
         // With no handle left, nobody waits for the answers either.
-        self.calls.is_empty() || !self.shared.is_closing()
+        self.calls.is_empty() || !self.shared.is_closing() || self.shared.is_cut()
     }
 
     /// Takes what handles ask for, until there is enough to write.
@@ -269,6 +270,20 @@ where
             Err(error) => {
                 let _ = call.waiting.reply.send(Err(error.into()));
             }
+        }
+    }
+
+    /// Tells the server of QoS 2 outcomes that have arrived.
+    fn send_confirms(&mut self) {
+        if !self.has_room() {
+            return;
+        }
+        for id in self.shared.take_confirms() {
+            let mut meta = MetaBuf::new();
+            meta.set_message_id(id);
+            let meta = meta.view();
+            self.outbox
+                .control_with(|out| Confirm { meta }.encode(out));
         }
     }
 
@@ -382,7 +397,7 @@ where
         self.pings.clear();
         while let Some(command) = self.commands.recv().await {
             if let Command::Call(call) = command {
-                let error = closed.error(ErrorClass::NotExecuted);
+                let error = closed.error(ErrorClass::NotExecuted).unsent();
                 let _ = call.waiting.reply.send(Err(error));
             }
         }
@@ -430,7 +445,7 @@ where
 impl Error {
     pub(crate) fn not_sent_in_time() -> Error {
         let text = "the time given was over before the request could be sent";
-        Error::new(ErrorKind::Timeout, ErrorClass::NotExecuted, text)
+        Error::new(ErrorKind::Timeout, ErrorClass::NotExecuted, text).unsent()
     }
 }
 
