@@ -255,7 +255,7 @@ impl Keeper {
                 }
                 telemetry::opened(&connection);
                 connection.shared().observe(self.pool.wake.clone());
-                let link = Arc::new(Link::new(id, connection));
+                let link = Arc::new(Link::new(connection));
                 let stage = Stage::Open;
                 self.links.insert(id, Kept { link, stage });
                 self.last_error = None;

@@ -1,6 +1,5 @@
 //! A connection of the pool, the place a call holds on it, and the choice between several.
 
-use super::plan::Id;
 use crate::connection::Connection;
 use crate::error::{Error, ErrorClass, ErrorKind, Result};
 use crate::random::Random;
@@ -14,7 +13,6 @@ use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 /// A connection, and what is learnt by using it.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(super) id: Id,
     pub(crate) connection: Connection,
     /// The most requests in flight since the keeper last asked.
     peak: AtomicUsize,
@@ -23,9 +21,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(id: Id, connection: Connection) -> Link {
+    pub(super) fn new(connection: Connection) -> Link {
         Link {
-            id,
             connection,
             peak: AtomicUsize::new(0),
             proved: AtomicBool::new(false),

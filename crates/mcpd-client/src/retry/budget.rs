@@ -1,6 +1,6 @@
 //! How much may be sent again: a server in trouble must not get more to do for being in trouble.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Seconds that are looked back upon. Long enough that a moment with many failures, as when a server
 /// drains, is paid by the quiet before it; short enough that an outage is noticed.
@@ -90,21 +90,19 @@ impl Budget {
     pub(crate) fn dropped(&mut self) {
         self.waiting = self.waiting.saturating_sub(1);
     }
-
-    /// The longest that anything is remembered.
-    pub(crate) const fn window() -> Duration {
-        Duration::from_secs(WINDOW)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const SETTINGS: BudgetSettings = BudgetSettings {
         ratio: 0.2,
         per_second: 10,
     };
+
+    const WINDOW_TIME: Duration = Duration::from_secs(WINDOW);
 
     fn spend(budget: &mut Budget, now: Instant) -> usize {
         (0..10_000)
@@ -128,9 +126,9 @@ mod tests {
         assert_eq!(spend(&mut budget, later), 200);
         assert_eq!(spend(&mut budget, later + Duration::from_secs(6)), 0);
         // The first hundred are forgotten now, the others and the requests are not.
-        let later = start + Budget::window();
+        let later = start + WINDOW_TIME;
         assert_eq!(spend(&mut budget, later), 100);
-        assert_eq!(spend(&mut budget, later + 2 * Budget::window()), 100);
+        assert_eq!(spend(&mut budget, later + 2 * WINDOW_TIME), 100);
     }
 
     #[test]

@@ -72,10 +72,6 @@ impl Journey {
         self.deadline
     }
 
-    pub(crate) fn attempts(&self) -> u32 {
-        self.attempts
-    }
-
     /// Whether an attempt is a copy of one that may have arrived.
     pub(crate) fn is_copy(&self) -> bool {
         self.may_have_run
