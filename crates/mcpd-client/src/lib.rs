@@ -27,7 +27,6 @@ mod shared;
 mod state;
 mod telemetry;
 mod throttle;
-#[cfg(feature = "opentelemetry")]
 mod trace;
 
 pub use client::{Client, ClientBuilder, Notifier};

@@ -97,15 +97,17 @@ impl Shared {
         true
     }
 
-    pub(crate) fn take_confirms(&self) -> Vec<[u8; 16]> {
-        // Nearly always there are none, and a load is cheaper than a lock.
-        if !self.any_confirms.load(Ordering::Relaxed)
-            || !self.any_confirms.swap(false, Ordering::Acquire)
-        {
-            return Vec::new();
-        }
+    /// Whether an id to be confirmed was added since this was last asked.
+    pub(crate) fn take_confirmed(&self) -> bool {
+        // Nearly always there are none, and a load is cheaper than a swap.
+        self.any_confirms.load(Ordering::Relaxed) && self.any_confirms.swap(false, Ordering::Acquire)
+    }
+
+    /// Takes up to `most` ids to be confirmed.
+    pub(crate) fn confirms(&self, most: usize) -> Vec<[u8; 16]> {
         let mut confirms = self.confirms.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut confirms)
+        let count = confirms.len().min(most);
+        confirms.drain(..count).collect()
     }
 
     /// Has `observer` notified whenever the state has changed; only the first one asked for.

@@ -5,7 +5,7 @@
 
 #![cfg_attr(
     not(all(feature = "metrics", feature = "tracing")),
-    allow(unused_variables, reason = "what a feature that is off would tell")
+    allow(unused_variables, dead_code, reason = "what a feature that is off would tell")
 )]
 
 use crate::connection::Connection;

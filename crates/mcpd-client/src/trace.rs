@@ -1,10 +1,13 @@
 //! The trace that the caller's code belongs to, as OpenTelemetry knows it.
 
-use mcpd_proto::{MetaBuf, Trace};
-use opentelemetry::Context;
-use opentelemetry::trace::TraceContextExt;
+use mcpd_proto::MetaBuf;
+#[cfg(feature = "opentelemetry")]
+use mcpd_proto::Trace;
+#[cfg(feature = "opentelemetry")]
+use opentelemetry::{Context, trace::TraceContextExt};
 
 /// Writes the current OpenTelemetry context into `meta`, unless the caller named a trace.
+#[cfg(feature = "opentelemetry")]
 pub(crate) fn inject(meta: &mut MetaBuf) {
     if meta.view().trace().is_some() {
         return;
@@ -26,3 +29,7 @@ pub(crate) fn inject(meta: &mut MetaBuf) {
         let _ = meta.set_tracestate(&state);
     }
 }
+
+/// Nothing to write.
+#[cfg(not(feature = "opentelemetry"))]
+pub(crate) fn inject(_: &mut MetaBuf) {}

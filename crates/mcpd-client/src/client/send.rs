@@ -9,6 +9,7 @@ use crate::reply::Answer;
 use crate::request::{Parts, RequestBuilder};
 use crate::retry::{Journey, Verdict};
 use crate::telemetry;
+use crate::trace;
 use mcpd_proto::{ErrorCode, Qos};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,8 +68,7 @@ impl Call {
             let text = "QoS 2 needs a client id: set it on the client";
             return Err(Error::invalid(text));
         }
-        #[cfg(feature = "opentelemetry")]
-        crate::trace::inject(&mut parts.meta);
+        trace::inject(&mut parts.meta);
         let meta = parts.meta.view();
         let told = meta.age_ms().is_some() || meta.incarnation().is_some();
         let message_id = match meta.message_id() {
