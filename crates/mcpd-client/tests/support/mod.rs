@@ -94,6 +94,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
+    /// The same, unless the client goes away first.
+    pub(crate) async fn try_welcome(&mut self) -> bool {
+        while self.hello.is_none() {
+            if !self.read().await {
+                return false;
+            }
+        }
+        true
+    }
+
     pub(crate) async fn next(&mut self) -> Got {
         loop {
             if let Some(got) = self.got.pop_front() {
