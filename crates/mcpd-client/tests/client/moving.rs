@@ -50,6 +50,47 @@ async fn the_new_connection_is_there_before_the_old_one_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn calls_wait_for_the_old_one_while_there_is_no_other() {
+    let net = Net::default();
+    let mut one = net.listen(1);
+    one.settings.max_in_flight = 1;
+    let (client, mut old) = tokio::join!(net.client(&[1]).build(), one.accept());
+    let client = client.unwrap();
+    old.go_away(GoAwayReason::Draining, Some(20 * SECOND)).await;
+    tokio::time::sleep(SECOND).await;
+    let calls = ["a", "b"].map(|topic| tokio::spawn(client.request(topic).send()));
+    for _ in 0..2 {
+        let ask = old.request().await;
+        old.respond(&ask, b"").await;
+    }
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert!(!one.is_wanted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_connection_that_never_ends_is_cut() {
+    let net = Net::default();
+    let mut one = net.listen(1);
+    let (client, mut old) = tokio::join!(net.client(&[1]).build(), one.accept());
+    let client = client.unwrap();
+    let call = tokio::spawn(client.request("t").no_timeout().send());
+    old.request().await;
+    old.go_away(GoAwayReason::MaxAge, None).await;
+    let mut new = one.accept().await;
+    let began = now();
+    // Both answer heartbeats, and nothing else.
+    let (got, _) = tokio::join!(old.next(), async {
+        tokio::time::timeout(1000 * SECOND, new.next()).await
+    });
+    assert_eq!(got, Got::Eof);
+    assert!(now() - began >= 600 * SECOND);
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.class()), (ErrorKind::Closed, ErrorClass::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
 async fn max_age_leads_back_to_the_same_server() {
     let net = Net::default();
     let mut one = net.listen(1);

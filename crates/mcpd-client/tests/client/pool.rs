@@ -156,6 +156,22 @@ async fn a_busy_connection_is_joined_by_others_and_idle_ones_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn it_grows_no_further_than_calls_need() {
+    let net = Net::default();
+    let mut server = net.listen(1);
+    let builder = net.client(&[1]).max_pending(2).timeout(None);
+    // The pool has something to do each second.
+    let builder = builder.resolve_interval(SECOND);
+    let (client, peer) = tokio::join!(builder.build(), server.accept());
+    let client = client.unwrap();
+    let calls: Vec<_> = (0..3).map(|_| tokio::spawn(client.request("t").send())).collect();
+    let other = server.accept().await;
+    tokio::time::sleep(20 * SECOND).await;
+    assert_eq!(net.dials().len(), 2);
+    drop((calls, peer, other));
+}
+
+#[tokio::test(start_paused = true)]
 async fn beyond_what_servers_allow_calls_wait_in_order() {
     let net = Net::default();
     let mut server = net.listen(1);
@@ -194,8 +210,10 @@ async fn names_are_looked_up_again_when_they_fail_and_on_a_timer() {
     net.name("servers", &[2]);
     let mut two = net.listen(2);
     drop((one, peer));
+    let moved = now();
     let call = tokio::spawn(client.request("t").send());
     let mut peer = two.accept().await;
+    assert!(now() - moved < 3 * SECOND, "{:?}", now() - moved);
     let ask = peer.request().await;
     peer.respond(&ask, b"").await;
     call.await.unwrap().unwrap();
@@ -261,6 +279,11 @@ async fn the_last_handle_closes_the_connections() {
     let client = client.unwrap();
     drop(client.clone());
     peer.expect_silence().await;
+    // Not even a request that was given up and is never answered keeps them.
+    let call = tokio::spawn(client.request("t").send());
+    let ask = peer.request().await;
+    call.abort();
+    assert_eq!(peer.next().await, Got::Cancel(ask.seq));
     drop(client);
     assert_eq!(peer.next().await, Got::Eof);
     tokio::time::sleep(100 * SECOND).await;
