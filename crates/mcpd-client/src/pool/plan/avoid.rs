@@ -19,9 +19,12 @@ impl Avoid {
         self.0.push((server_id, now + AVOID_FOR));
     }
 
-    pub(super) fn contains(&self, server_id: &str, now: Instant) -> bool {
-        let is_it = |(id, until): &(String, Instant)| id == server_id && *until > now;
-        self.0.iter().any(is_it)
+    /// Until when a server is to be avoided, if it is. `None` comes before any time, and what said
+    /// so longest ago before the others.
+    pub(super) fn until(&self, server_id: Option<&str>, now: Instant) -> Option<Instant> {
+        let server_id = server_id?;
+        let is_it = |(id, until): &&(String, Instant)| id == server_id && *until > now;
+        self.0.iter().find(is_it).map(|(_, until)| *until)
     }
 }
 
@@ -34,13 +37,16 @@ mod tests {
         let now = Instant::now();
         let mut avoid = Avoid::default();
         avoid.add("a".to_owned(), now);
-        assert!(avoid.contains("a", now + Duration::from_secs(59)));
-        assert!(!avoid.contains("a", now + AVOID_FOR));
-        assert!(!avoid.contains("b", now));
+        let late = now + Duration::from_secs(59);
+        assert_eq!(avoid.until(Some("a"), late), Some(now + AVOID_FOR));
+        assert_eq!(avoid.until(Some("a"), now + AVOID_FOR), None);
+        assert_eq!(avoid.until(Some("b"), now), None);
+        assert_eq!(avoid.until(None, now), None);
         for n in 0..1000 {
             avoid.add(format!("s{n}"), now);
         }
         assert_eq!(avoid.0.len(), MOST);
-        assert!(avoid.contains("s999", now) && !avoid.contains("a", now));
+        assert!(avoid.until(Some("s999"), now).is_some());
+        assert!(avoid.until(Some("a"), now).is_none());
     }
 }

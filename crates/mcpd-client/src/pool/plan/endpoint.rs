@@ -105,15 +105,20 @@ impl Endpoints {
         !self.0.is_empty() && self.0.iter().all(|endpoint| endpoint.refused)
     }
 
-    /// Whether there is another address, in good standing, whose server need not be avoided.
+    /// Whether there is another address, which may be dialled, with less reason to avoid its server
+    /// than the one met at this address.
     pub(super) fn has_better(&self, than: SocketAddr, avoid: &Avoid, now: Instant) -> bool {
-        self.0.iter().any(|endpoint| {
-            endpoint.addr != than && endpoint.not_before <= now && !endpoint.avoids(avoid, now)
-        })
+        let Some(met) = self.0.iter().find(|endpoint| endpoint.addr == than) else {
+            return false;
+        };
+        let until = met.avoided(avoid, now);
+        self.0
+            .iter()
+            .any(|endpoint| endpoint.not_before <= now && endpoint.avoided(avoid, now) < until)
     }
 
-    /// Of two at random the one with fewer connections (`busy`); those to avoid only when no other
-    /// can be dialled.
+    /// Of two at random the one with fewer connections (`busy`). Servers to avoid only when no other
+    /// can be dialled, and then the one that said so first: it is the most likely to be back.
     ///
     /// # Errors
     /// When the first of them may be dialled; nothing if there are none.
@@ -125,13 +130,11 @@ impl Endpoints {
         busy: impl Fn(SocketAddr) -> usize,
     ) -> Result<SocketAddr, Option<Instant>> {
         let ready = || self.0.iter().filter(|endpoint| endpoint.not_before <= now);
-        let mut found: Vec<&Endpoint> = ready().filter(|e| !e.avoids(avoid, now)).collect();
-        if found.is_empty() {
-            found = ready().collect();
-        }
-        if found.is_empty() {
+        let Some(best) = ready().map(|endpoint| endpoint.avoided(avoid, now)).min() else {
             return Err(self.0.iter().map(|endpoint| endpoint.not_before).min());
-        }
+        };
+        let mut found: Vec<&Endpoint> =
+            ready().filter(|endpoint| endpoint.avoided(avoid, now) == best).collect();
         let first = random.below(found.len());
         let first = found.swap_remove(first).addr;
         if found.is_empty() {
@@ -143,8 +146,7 @@ impl Endpoints {
 }
 
 impl Endpoint {
-    fn avoids(&self, avoid: &Avoid, now: Instant) -> bool {
-        let server = self.server_id.as_deref();
-        server.is_some_and(|server| avoid.contains(server, now))
+    fn avoided(&self, avoid: &Avoid, now: Instant) -> Option<Instant> {
+        avoid.until(self.server_id.as_deref(), now)
     }
 }

@@ -134,8 +134,7 @@ impl Plan {
         link.server_id = server_id.map(str::to_owned);
         let addr = link.addr;
         self.endpoints.met(addr, server_id);
-        let shunned = server_id.is_some_and(|server| self.avoid.contains(server, now));
-        if shunned && self.endpoints.has_better(addr, &self.avoid, now) {
+        if self.endpoints.has_better(addr, &self.avoid, now) {
             self.links.retain(|link| link.id != id);
             self.owed.push(now);
             return false;

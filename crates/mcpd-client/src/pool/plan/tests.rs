@@ -191,6 +191,21 @@ fn a_server_that_drains_is_avoided_for_a_minute_if_there_is_another() {
 }
 
 #[test]
+fn of_two_that_drained_the_first_is_the_most_likely_to_be_back() {
+    for seed in 0..20 {
+        let mut world = World::seeded(settings(), &[1, 2], seed);
+        let (first, at) = world.open();
+        world.plan.going_away(first, true, World::record(true), world.now);
+        let (second, _) = world.open();
+        world.poll();
+        world.plan.closed(first, World::record(true), world.now);
+        world.later(SECOND);
+        world.plan.going_away(second, true, World::record(true), world.now);
+        assert_eq!(world.open().1, at);
+    }
+}
+
+#[test]
 fn behind_one_address_a_server_to_avoid_is_better_than_none() {
     let mut world = World::new(settings(), &[1]);
     let (first, _) = world.open();
