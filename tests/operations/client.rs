@@ -84,7 +84,9 @@ impl Load {
 }
 
 fn start(id: &str, addr: Option<SocketAddr>, spread: &str) -> Server {
-    let server = Start::new().set("SERVER_ID", id).set("DRAIN__SPREAD", spread);
+    let server = Start::new()
+        .set("SERVER_ID", id)
+        .set("DRAIN__SPREAD", spread);
     match addr {
         Some(addr) => server.listen(addr).spawn(),
         None => server.spawn(),
@@ -107,7 +109,12 @@ fn roll(rounds: usize, spread: &str) {
     }
     load.await_more(200);
     let (errors, done) = load.finish();
-    assert!(errors.is_empty(), "{} of {done}: {:?}", errors.len(), errors[0]);
+    assert!(
+        errors.is_empty(),
+        "{} of {done}: {:?}",
+        errors.len(),
+        errors[0]
+    );
 }
 
 #[test]
@@ -162,7 +169,12 @@ struct Ledger(Mutex<HashMap<Vec<u8>, u32>>);
 
 impl Handler for Ledger {
     fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
-        *self.0.lock().unwrap().entry(call.body.to_vec()).or_default() += 1;
+        *self
+            .0
+            .lock()
+            .unwrap()
+            .entry(call.body.to_vec())
+            .or_default() += 1;
         Outcome::Now(Answer::bytes(call.body))
     }
 }
@@ -189,7 +201,12 @@ fn however_servers_drain_every_request_runs_once() {
         registry.order_all(&Order::Finish);
     }
     let (errors, done) = load.finish();
-    assert!(errors.is_empty(), "{} of {done}: {:?}", errors.len(), errors[0]);
+    assert!(
+        errors.is_empty(),
+        "{} of {done}: {:?}",
+        errors.len(),
+        errors[0]
+    );
     let ledger = ledger.0.lock().unwrap();
     assert_eq!(ledger.len() as u64, done);
     assert!(ledger.values().all(|runs| *runs == 1));

@@ -21,7 +21,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(addresses) => addresses,
         None => serve_echo().await?,
     };
-    let client = Client::builder(addresses).client_id("edge-7").build().await?;
+    let client = Client::builder(addresses)
+        .client_id("edge-7")
+        .build()
+        .await?;
     let login = Login {
         user: "ada".to_owned(),
         device: "till-3".to_owned(),

@@ -1,8 +1,8 @@
 //! A sensor that reports its readings whatever happens to its servers: the client reconnects, the
 //! sensor only decides what a lost reading is worth.
 //!
-//! `cargo run -p mcpd-client --example sensor [ADDRESSES]`; without addresses it brings a server that
-//! hangs up every 300 ms.
+//! `cargo run -p mcpd-client --example sensor [ADDRESSES]`; without addresses it brings two
+//! servers, one of which hangs up every 300 ms.
 
 use mcpd_client::{Client, ErrorClass};
 use std::time::Duration;
@@ -25,7 +25,7 @@ async fn serve_badly() -> std::io::Result<String> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let addresses = match std::env::args().nth(1) {
         Some(addresses) => addresses,
-        None => serve_badly().await?,
+        None => format!("{},{}", serve_badly().await?, serve_echo().await?),
     };
     // It starts although no server may be there yet.
     let client = Client::builder(addresses)
@@ -35,7 +35,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     for reading in 0..40_u32 {
         tick.tick().await;
-        let report = client.request("sensor/12/temperature").body(reading.to_string());
+        let report = client
+            .request("sensor/12/temperature")
+            .body(reading.to_string());
         match report.send().await {
             Ok(_) => println!("{reading}: reported"),
             // It did not arrive, and nobody else will send it.

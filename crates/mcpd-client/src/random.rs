@@ -53,9 +53,9 @@ fn bytes<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     match getrandom::fill(&mut bytes) {
         Ok(()) => Ok(bytes),
-        Err(problem) => Err(
-            Error::invalid("the system has no random numbers").with_source(Arc::new(problem)),
-        ),
+        Err(problem) => {
+            Err(Error::invalid("the system has no random numbers").with_source(Arc::new(problem)))
+        }
     }
 }
 

@@ -48,7 +48,10 @@ impl Names {
         let names = places.into_iter().map(|(host, port)| {
             let addr = host.parse::<IpAddr>().ok();
             Name {
-                addrs: addr.map(|ip| SocketAddr::new(ip, port)).into_iter().collect(),
+                addrs: addr
+                    .map(|ip| SocketAddr::new(ip, port))
+                    .into_iter()
+                    .collect(),
                 is_address: addr.is_some(),
                 host,
                 port,

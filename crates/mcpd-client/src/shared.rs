@@ -100,7 +100,8 @@ impl Shared {
     /// Whether an id to be confirmed was added since this was last asked.
     pub(crate) fn take_confirmed(&self) -> bool {
         // Nearly always there are none, and a load is cheaper than a swap.
-        self.any_confirms.load(Ordering::Relaxed) && self.any_confirms.swap(false, Ordering::Acquire)
+        self.any_confirms.load(Ordering::Relaxed)
+            && self.any_confirms.swap(false, Ordering::Acquire)
     }
 
     /// Takes up to `most` ids to be confirmed.

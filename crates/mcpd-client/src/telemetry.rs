@@ -5,7 +5,11 @@
 
 #![cfg_attr(
     not(all(feature = "metrics", feature = "tracing")),
-    allow(unused_variables, dead_code, reason = "what a feature that is off would tell")
+    allow(
+        unused_variables,
+        dead_code,
+        reason = "what a feature that is off would tell"
+    )
 )]
 
 use crate::connection::Connection;
@@ -76,7 +80,12 @@ pub(crate) fn done(result: &Result<Answer>, took: Option<Duration>) {
         metrics::histogram!(name::SECONDS, "outcome" => outcome).record(took);
     }
     if let Err(error) = result {
-        event!(debug, attempts = error.attempts(), "request failed: {}", plain(error));
+        event!(
+            debug,
+            attempts = error.attempts(),
+            "request failed: {}",
+            plain(error)
+        );
     }
 }
 
@@ -92,7 +101,11 @@ pub(crate) fn retry(error: &Error, pause: Duration) {
 /// Another attempt would follow, but for the budget.
 pub(crate) fn denied(error: &Error) {
     count!(RETRIES_DENIED, "reason" => reason(error));
-    event!(debug, "not trying again, the budget is spent: {}", plain(error));
+    event!(
+        debug,
+        "not trying again, the budget is spent: {}",
+        plain(error)
+    );
 }
 
 /// Codes that have a name, else the kind: a server cannot make up labels.
@@ -127,7 +140,11 @@ pub(crate) fn dialled(error: Option<&Error>) {
 
 /// A connection is open.
 pub(crate) fn opened(connection: &Connection) {
-    event!(info, server = connection.server().server_id.as_deref(), "connected");
+    event!(
+        info,
+        server = connection.server().server_id.as_deref(),
+        "connected"
+    );
 }
 
 /// A connection has ended.
@@ -141,9 +158,19 @@ pub(crate) fn lost(link: &Link, why: &Closed) {
     count!(CLOSED, "cause" => cause);
     let server = || link.connection.server().server_id.as_deref();
     if why.is_orderly() {
-        event!(info, server = server(), "disconnected: {}", plain(&why.text));
+        event!(
+            info,
+            server = server(),
+            "disconnected: {}",
+            plain(&why.text)
+        );
     } else {
-        event!(warn, server = server(), "connection lost: {}", plain(&why.text));
+        event!(
+            warn,
+            server = server(),
+            "connection lost: {}",
+            plain(&why.text)
+        );
     }
 }
 

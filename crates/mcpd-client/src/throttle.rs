@@ -110,6 +110,9 @@ mod tests {
         let waits: Vec<u64> = (0..3).map(|_| limit.reserve(start).as_secs()).collect();
         assert_eq!(waits, [0, 1, 2]);
         limit.set(1000);
-        assert_eq!(limit.reserve(start + Duration::from_secs(3)), Duration::ZERO);
+        assert_eq!(
+            limit.reserve(start + Duration::from_secs(3)),
+            Duration::ZERO
+        );
     }
 }

@@ -12,7 +12,7 @@ use crate::telemetry;
 use crate::trace;
 use mcpd_proto::{ErrorCode, Qos};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 impl RequestBuilder<Client> {
     /// Sends the request, as often as is right and needed, and waits for its final answer.
@@ -58,6 +58,8 @@ struct Call {
     parts: Parts,
     journey: Journey,
     message_id: Option<[u8; 16]>,
+    /// One look at the clock serves all that happens at once.
+    began: Instant,
 }
 
 impl Call {
@@ -75,16 +77,18 @@ impl Call {
             None if parts.qos != Qos::AtMostOnce => Some(random::message_id()?),
             id => id,
         };
-        let deadline = parts.deadline(client.timeout, now());
+        let began = now();
+        let deadline = parts.deadline(client.timeout, began);
         Ok(Call {
             journey: Journey::new(client.retry, parts.qos, message_id, deadline, told),
             parts,
             message_id,
+            began,
         })
     }
 
     async fn run(self, client: &Inner, lease: Option<Lease>) -> Result<Answer> {
-        let began = now();
+        let began = self.began;
         client.budget().request(began);
         let result = self.attempts(client, lease).await;
         let took = telemetry::TIMES.then(|| now().saturating_duration_since(began));
@@ -131,7 +135,9 @@ impl Call {
         let mut parts = self.parts.clone();
         parts.dup |= self.journey.is_copy();
         let incarnation = link.connection.server().incarnation;
-        self.journey.depart(now(), incarnation, &mut parts.meta);
+        // The age of a message counts only where there is an id to tell copies by.
+        let at = self.message_id.map_or(self.began, |_| now());
+        self.journey.depart(at, incarnation, &mut parts.meta);
         parts
     }
 

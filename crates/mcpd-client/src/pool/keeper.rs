@@ -4,9 +4,9 @@
 //! does what the plan says, and publishes the new view. So a flood of changes costs looking, never
 //! memory.
 
+use super::Pool;
 use super::link::{Failure, Link, View};
 use super::plan::{Action, Id, Plan, PlanSettings, Record};
-use super::Pool;
 use crate::connection::Connection;
 use crate::connector::{Connector, Target};
 use crate::driver::now;
@@ -329,4 +329,3 @@ impl Keeper {
 fn is_draining(why: &GoingAway) -> bool {
     why.reason == GoAwayReason::Draining
 }
-

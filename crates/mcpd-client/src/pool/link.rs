@@ -185,7 +185,11 @@ fn choose(count: usize, random: &Random, load: impl Fn(usize) -> usize) -> Optio
         _ => {
             let first = random.below(count);
             let second = (first + 1 + random.below(count - 1)) % count;
-            Some(if load(second) < load(first) { second } else { first })
+            Some(if load(second) < load(first) {
+                second
+            } else {
+                first
+            })
         }
     }
 }

@@ -70,8 +70,7 @@ impl Budget {
     pub(crate) fn take(&mut self, now: Instant) -> bool {
         let oldest = self.number(now) - WINDOW + 1;
         let recent = self.seconds.iter().filter(|s| s.number >= oldest);
-        let (requests, retries) =
-            recent.fold((0, 0), |(a, b), s| (a + s.requests, b + s.retries));
+        let (requests, retries) = recent.fold((0, 0), |(a, b), s| (a + s.requests, b + s.retries));
         // Truncated: a fraction of a retry is none.
         let share = (requests as f64 * self.settings.ratio) as u64;
         let floor = u64::from(self.settings.per_second) * WINDOW;

@@ -118,7 +118,11 @@ impl Journey {
         if error.is_unsent() {
             self.attempts = self.attempts.saturating_sub(1);
             let closed = matches!(error.kind(), ErrorKind::Closed | ErrorKind::Protocol);
-            return if closed { Verdict::Elsewhere } else { Verdict::Tell };
+            return if closed {
+                Verdict::Elsewhere
+            } else {
+                Verdict::Tell
+            };
         }
         self.may_have_run |= error.class() == ErrorClass::Unknown;
         if !self.may_go_again(error) || self.attempts >= self.settings.max_attempts {
@@ -128,7 +132,11 @@ impl Journey {
             return Verdict::Tell;
         };
         let late = self.deadline.is_some_and(|at| now + pause >= at);
-        if late { Verdict::Tell } else { Verdict::Again(pause) }
+        if late {
+            Verdict::Tell
+        } else {
+            Verdict::Again(pause)
+        }
     }
 
     fn may_go_again(&self, error: &Error) -> bool {

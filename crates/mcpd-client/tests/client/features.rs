@@ -4,9 +4,7 @@ use crate::support::echo::serve_echo;
 use crate::support::net::Net;
 use mcpd_client::{Client, ErrorCode, ErrorKind, MetaBuf, Request, Trace};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-use opentelemetry::trace::{
-    SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState,
-};
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use opentelemetry::{Context, context::FutureExt};
 use std::time::Duration;
 use tower::{Service, ServiceExt};
@@ -76,7 +74,10 @@ async fn the_callers_trace_travels_and_the_servers_comes_back() {
     let ask = peer.request().await;
     let meta = ask.meta();
     let trace = meta.trace().unwrap();
-    assert_eq!((trace.trace_id, trace.span_id, trace.flags), ([1; 16], [2; 8], 1));
+    assert_eq!(
+        (trace.trace_id, trace.span_id, trace.flags),
+        ([1; 16], [2; 8], 1)
+    );
     assert_eq!(meta.tracestate(), Some("vendor=x"));
     let span = Trace {
         span_id: [3; 8],
@@ -170,6 +171,12 @@ fn calls_that_block() {
     assert_eq!(client.ping().unwrap_err().kind(), ErrorKind::Shutdown);
     let (gone, builder) = (Client::builder("127.0.0.1:1"), Client::builder("a:b"));
     let quick = gone.connect_timeout(Duration::from_millis(50));
-    assert_eq!(quick.build_blocking().unwrap_err().kind(), ErrorKind::Connect);
-    assert_eq!(builder.build_blocking().unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(
+        quick.build_blocking().unwrap_err().kind(),
+        ErrorKind::Connect
+    );
+    assert_eq!(
+        builder.build_blocking().unwrap_err().kind(),
+        ErrorKind::Invalid
+    );
 }

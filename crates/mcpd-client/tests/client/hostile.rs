@@ -41,8 +41,17 @@ where
     let mut errors = Vec::new();
     for qos in [0, 1, 2] {
         let began = now();
-        let result = client.request("t").qos(qos).timeout(3 * SECOND).send().await;
-        assert!(now() - began <= CALL, "{result:?} after {:?}", now() - began);
+        let result = client
+            .request("t")
+            .qos(qos)
+            .timeout(3 * SECOND)
+            .send()
+            .await;
+        assert!(
+            now() - began <= CALL,
+            "{result:?} after {:?}",
+            now() - began
+        );
         errors.extend(result.err());
     }
     server.abort();
@@ -51,7 +60,10 @@ where
     (errors, dials)
 }
 
-fn spawn_each<F>(mut listener: Listener, each: impl Fn(Peer<DuplexStream>) -> F) -> impl Future<Output = ()>
+fn spawn_each<F>(
+    mut listener: Listener,
+    each: impl Fn(Peer<DuplexStream>) -> F,
+) -> impl Future<Output = ()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -91,7 +103,10 @@ fn says(bytes: Vec<u8>) -> impl Fn(Listener) -> std::pin::Pin<Box<dyn Future<Out
 async fn one_that_never_says_hello_or_never_takes_the_connection() {
     let (errors, _) = suffer(|listener| spawn_each(listener, idle)).await;
     for error in errors {
-        assert_eq!((error.kind(), error.class()), (ErrorKind::Connect, ErrorClass::NotExecuted));
+        assert_eq!(
+            (error.kind(), error.class()),
+            (ErrorKind::Connect, ErrorClass::NotExecuted)
+        );
     }
     let net = Net::default();
     net.black_hole(1);
@@ -102,7 +117,11 @@ async fn one_that_never_says_hello_or_never_takes_the_connection() {
 #[tokio::test(start_paused = true)]
 async fn one_that_hangs_up_before_or_after_hello() {
     let (errors, _) = suffer(|listener| spawn_each(listener, |_| async {})).await;
-    assert!(errors.iter().all(|error| error.class() == ErrorClass::NotExecuted));
+    assert!(
+        errors
+            .iter()
+            .all(|error| error.class() == ErrorClass::NotExecuted)
+    );
     let after = |mut peer: Peer<DuplexStream>| async move { peer.welcome().await };
     let (errors, _) = suffer(|listener| spawn_each(listener, after)).await;
     assert_eq!(errors.len(), 3);
@@ -116,8 +135,16 @@ async fn one_that_takes_requests_and_hangs_up() {
     };
     let (errors, _) = suffer(|listener| spawn_each(listener, each)).await;
     assert_eq!(errors.len(), 3);
-    assert!(errors.iter().all(|error| error.class() == ErrorClass::Unknown));
-    assert_eq!(errors[0].attempts(), 1, "what may have run is not run again");
+    assert!(
+        errors
+            .iter()
+            .all(|error| error.class() == ErrorClass::Unknown)
+    );
+    assert_eq!(
+        errors[0].attempts(),
+        1,
+        "what may have run is not run again"
+    );
     assert!(errors[1].attempts() > 1);
 }
 
@@ -125,7 +152,10 @@ async fn one_that_takes_requests_and_hangs_up() {
 async fn one_that_never_answers() {
     let (errors, dials) = suffer(says(Vec::new())).await;
     for error in errors {
-        assert_eq!((error.kind(), error.class()), (ErrorKind::Timeout, ErrorClass::Unknown));
+        assert_eq!(
+            (error.kind(), error.class()),
+            (ErrorKind::Timeout, ErrorClass::Unknown)
+        );
     }
     assert_eq!(dials, 1);
 }
@@ -160,7 +190,8 @@ async fn one_that_answers_twice() {
     let each = |mut peer: Peer<DuplexStream>| async move {
         peer.welcome().await;
         let ask = peer.request().await;
-        peer.raw(&[response(ask.seq), response(ask.seq)].concat()).await;
+        peer.raw(&[response(ask.seq), response(ask.seq)].concat())
+            .await;
         idle(peer).await;
     };
     // The first answer is one; the second costs the connection, not the next call.
@@ -230,7 +261,11 @@ async fn one_that_sends_everyone_away_at_once_and_for_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_asks_for_49_days_at_every_turn() {
-    for code in [ErrorCode::OVERLOADED, ErrorCode::DRAINING, ErrorCode::INTERNAL] {
+    for code in [
+        ErrorCode::OVERLOADED,
+        ErrorCode::DRAINING,
+        ErrorCode::INTERNAL,
+    ] {
         let each = move |mut peer: Peer<DuplexStream>| async move {
             peer.welcome().await;
             while let Got::Request(ask) = peer.next().await {
@@ -253,7 +288,11 @@ async fn one_that_asks_for_49_days_at_every_turn() {
             idle(peer).await;
         };
         let (errors, dials) = suffer(|listener| spawn_each(listener, each)).await;
-        assert!(errors.iter().all(|error| error.class() == ErrorClass::NotExecuted));
+        assert!(
+            errors
+                .iter()
+                .all(|error| error.class() == ErrorClass::NotExecuted)
+        );
         assert_eq!(dials, 1, "half a minute at least is waited");
     }
 }
@@ -270,7 +309,12 @@ async fn one_that_closes_every_connection_in_order() {
     }
     .encode(&mut closing);
     let (errors, _) = suffer(says(closing)).await;
-    assert!(errors.iter().all(|error| error.class() == ErrorClass::NotExecuted), "{errors:?}");
+    assert!(
+        errors
+            .iter()
+            .all(|error| error.class() == ErrorClass::NotExecuted),
+        "{errors:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,7 +329,11 @@ async fn one_that_accepts_and_forgets() {
         idle(peer).await;
     };
     let (errors, _) = suffer(|listener| spawn_each(listener, each)).await;
-    assert!(errors.iter().all(|error| error.class() == ErrorClass::Unknown));
+    assert!(
+        errors
+            .iter()
+            .all(|error| error.class() == ErrorClass::Unknown)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -337,7 +385,9 @@ async fn one_that_never_lets_go_of_cancelled_requests() {
     let builder = net.client(&[1]).max_connections(2).max_pending(4);
     let (client, mut peer) = tokio::join!(builder.build(), server.accept());
     let client: Client = client.unwrap();
-    let stuck: Vec<_> = (0..4).map(|_| tokio::spawn(client.request("t").send())).collect();
+    let stuck: Vec<_> = (0..4)
+        .map(|_| tokio::spawn(client.request("t").send()))
+        .collect();
     peer.requests(4).await;
     stuck.iter().for_each(tokio::task::JoinHandle::abort);
     let call = tokio::spawn(client.request("t").send());

@@ -87,7 +87,10 @@ async fn an_old_connection_that_never_ends_is_cut() {
     assert_eq!(got, Got::Eof);
     assert!(now() - began >= 600 * SECOND);
     let error = call.await.unwrap().unwrap_err();
-    assert_eq!((error.kind(), error.class()), (ErrorKind::Closed, ErrorClass::Unknown));
+    assert_eq!(
+        (error.kind(), error.class()),
+        (ErrorKind::Closed, ErrorClass::Unknown)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,7 +118,9 @@ async fn draining_sends_requests_elsewhere_at_once() {
     let client = net.client(&[1, 2]).min_connections(2).build_lazy().unwrap();
     let (mut old, mut new) = tokio::join!(one.accept(), two.accept());
     tokio::time::sleep(SECOND).await;
-    let calls: Vec<_> = (0..10).map(|_| tokio::spawn(client.request("t").send())).collect();
+    let calls: Vec<_> = (0..10)
+        .map(|_| tokio::spawn(client.request("t").send()))
+        .collect();
     tokio::time::sleep(SECOND).await;
     let began = now();
     let none = MetaBuf::new();
@@ -157,7 +162,8 @@ async fn server(mut peer: Peer<DuplexStream>, mut stop: tokio::sync::watch::Rece
             }
         }
     }
-    peer.go_away(GoAwayReason::Draining, Some(SECOND / 20)).await;
+    peer.go_away(GoAwayReason::Draining, Some(SECOND / 20))
+        .await;
     let until = now() + SECOND / 2;
     while let Ok(got) = tokio::time::timeout_at(until.into(), peer.next()).await {
         match got {
@@ -263,7 +269,10 @@ async fn a_server_that_falls_silent_is_given_up_and_left() {
     let began = now();
     let call = tokio::spawn(client.request("t").no_timeout().send());
     let error = call.await.unwrap().unwrap_err();
-    assert_eq!((error.kind(), error.class()), (ErrorKind::Closed, ErrorClass::Unknown));
+    assert_eq!(
+        (error.kind(), error.class()),
+        (ErrorKind::Closed, ErrorClass::Unknown)
+    );
     assert_eq!(error.code(), Some(ErrorCode::HEARTBEAT_TIMEOUT));
     let took = now() - began;
     assert!((80 * SECOND..=95 * SECOND).contains(&took), "{took:?}");

@@ -34,7 +34,12 @@ async fn the_first_connection_tells_what_is_wrong() {
     let error = net.client(&[1]).build().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connect);
     assert_eq!(error.class(), ErrorClass::NotExecuted);
-    assert!(error.to_string().contains("10.0.0.1:8080: connection refused"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("10.0.0.1:8080: connection refused"),
+        "{error}"
+    );
     assert!(std::error::Error::source(&error).is_some());
     assert!(now() - began < 6 * SECOND);
     assert!(net.dials().len() > 2, "it was tried more than once");
@@ -55,7 +60,10 @@ async fn settings_that_cannot_be_are_refused_before_anything_is_tried() {
         (net.client_of("mcps://a"), "TLS"),
         (net.client_of("a:b"), "port"),
         (net.client(&[1]).client_id("a b"), "CLIENT_ID"),
-        (net.client(&[1]).max_connections(2).min_connections(3), "min_connections"),
+        (
+            net.client(&[1]).max_connections(2).min_connections(3),
+            "min_connections",
+        ),
     ] {
         let error = builder.build().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
@@ -70,8 +78,16 @@ async fn settings_that_cannot_be_are_refused_before_anything_is_tried() {
 async fn a_lazy_client_waits_for_its_server_within_each_calls_time() {
     let net = Net::default();
     let client = net.client(&[1]).build_lazy().unwrap();
-    let error = client.request("t").timeout(SECOND).send().await.unwrap_err();
-    assert_eq!((error.kind(), error.class()), (ErrorKind::Connect, ErrorClass::NotExecuted));
+    let error = client
+        .request("t")
+        .timeout(SECOND)
+        .send()
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.class()),
+        (ErrorKind::Connect, ErrorClass::NotExecuted)
+    );
     assert_eq!(error.attempts(), 0);
     let call = tokio::spawn(client.request("t").send());
     tokio::time::sleep(10 * SECOND).await;
@@ -89,14 +105,24 @@ async fn a_lazy_client_waits_for_its_server_within_each_calls_time() {
 async fn so_many_may_wait_and_one_more_is_turned_away() {
     let net = Net::default();
     let client = net.client(&[1]).max_waiting(2).build_lazy().unwrap();
-    let calls: Vec<_> = (0..2).map(|_| tokio::spawn(client.request("t").send())).collect();
+    let calls: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(client.request("t").send()))
+        .collect();
     tokio::time::sleep(SECOND).await;
     let error = client.request("t").send().await.unwrap_err();
-    assert_eq!((error.kind(), error.class()), (ErrorKind::Busy, ErrorClass::NotExecuted));
+    assert_eq!(
+        (error.kind(), error.class()),
+        (ErrorKind::Busy, ErrorClass::NotExecuted)
+    );
     // A place that is given up is free.
     calls[0].abort();
     tokio::time::sleep(SECOND).await;
-    let error = client.request("t").timeout(SECOND).send().await.unwrap_err();
+    let error = client
+        .request("t")
+        .timeout(SECOND)
+        .send()
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connect);
 }
 
@@ -105,7 +131,11 @@ async fn a_busy_connection_is_joined_by_others_and_idle_ones_go() {
     let net = Net::default();
     let (mut one, mut two) = (net.listen(1), net.listen(2));
     let builder = net.client(&[1, 2]).max_pending(2).max_connections(3);
-    let client = builder.idle_timeout(SECOND).timeout(None).build_lazy().unwrap();
+    let client = builder
+        .idle_timeout(SECOND)
+        .timeout(None)
+        .build_lazy()
+        .unwrap();
     let mut calls = Vec::new();
     let mut peers = Vec::new();
     // Three at a time make their connection busy.
@@ -142,7 +172,10 @@ async fn a_busy_connection_is_joined_by_others_and_idle_ones_go() {
             }
         }
     };
-    let served: Vec<_> = peers.into_iter().map(|peer| tokio::spawn(serve(peer))).collect();
+    let served: Vec<_> = peers
+        .into_iter()
+        .map(|peer| tokio::spawn(serve(peer)))
+        .collect();
     for call in calls {
         call.await.unwrap().unwrap();
     }
@@ -164,7 +197,9 @@ async fn it_grows_no_further_than_calls_need() {
     let builder = builder.resolve_interval(SECOND);
     let (client, peer) = tokio::join!(builder.build(), server.accept());
     let client = client.unwrap();
-    let calls: Vec<_> = (0..3).map(|_| tokio::spawn(client.request("t").send())).collect();
+    let calls: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(client.request("t").send()))
+        .collect();
     let other = server.accept().await;
     tokio::time::sleep(20 * SECOND).await;
     assert_eq!(net.dials().len(), 2);
@@ -261,7 +296,10 @@ async fn close_answers_what_is_under_way_and_takes_nothing_new() {
     let closing = tokio::spawn(async move { other.close().await });
     tokio::time::sleep(SECOND).await;
     let error = client.request("t").send().await.unwrap_err();
-    assert_eq!((error.kind(), error.class()), (ErrorKind::Shutdown, ErrorClass::NotExecuted));
+    assert_eq!(
+        (error.kind(), error.class()),
+        (ErrorKind::Shutdown, ErrorClass::NotExecuted)
+    );
     assert!(!closing.is_finished());
     peer.respond(&ask, b"last").await;
     assert_eq!(call.await.unwrap().unwrap().body(), "last");
@@ -332,7 +370,12 @@ async fn attempts_of_many_clients_are_bounded_together() {
     let net = Net::default();
     let limit = ConnectLimit::per_second(20);
     let clients: Vec<_> = (0..200)
-        .map(|_| net.client(&[1]).connect_limit(limit.clone()).build_lazy().unwrap())
+        .map(|_| {
+            net.client(&[1])
+                .connect_limit(limit.clone())
+                .build_lazy()
+                .unwrap()
+        })
         .collect();
     let began = now();
     tokio::time::sleep(60 * SECOND).await;

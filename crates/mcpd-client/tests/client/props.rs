@@ -22,20 +22,29 @@ enum Deed {
     Forget,
     GoAway(u16, Option<u32>),
     /// Ends the connection: in order, with a code, without a word; having run the request or not.
-    Close { orderly: bool, code: Option<u16>, ran: bool },
+    Close {
+        orderly: bool,
+        code: Option<u16>,
+        ran: bool,
+    },
     Nonsense(u8),
     Twice,
     Sleep(u16),
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let wait = prop_oneof![3 => Just(None), 2 => (0_u32..500).prop_map(Some), 1 => Just(Some(u32::MAX))];
+    let wait =
+        prop_oneof![3 => Just(None), 2 => (0_u32..500).prop_map(Some), 1 => Just(Some(u32::MAX))];
     let refusal = prop_oneof![
         4 => 0x0201_u16..=0x0208,
         1 => 0x0281_u16..=0x0288,
         1 => 0x0200_u16..=0x02ff
     ];
-    let ran = prop_oneof![0x0301_u16..=0x0306, 0x0481_u16..=0x0483, 0x0300_u16..=0x04ff];
+    let ran = prop_oneof![
+        0x0301_u16..=0x0306,
+        0x0481_u16..=0x0483,
+        0x0300_u16..=0x04ff
+    ];
     let code = prop_oneof![2 => Just(None), 1 => (0x0101_u16..=0x0184).prop_map(Some)];
     prop_oneof![
         10 => Just(Deed::Answer),
@@ -67,7 +76,12 @@ impl Ledger {
     }
 }
 
-async fn serve(mut peer: Peer<DuplexStream>, script: Arc<Vec<Deed>>, next: Arc<Mutex<usize>>, ledger: Ledger) {
+async fn serve(
+    mut peer: Peer<DuplexStream>,
+    script: Arc<Vec<Deed>>,
+    next: Arc<Mutex<usize>>,
+    ledger: Ledger,
+) {
     let (mut refuses, none) = (false, MetaBuf::new());
     loop {
         let ask = match peer.next().await {
@@ -111,7 +125,8 @@ async fn serve(mut peer: Peer<DuplexStream>, script: Arc<Vec<Deed>>, next: Arc<M
                 peer.fail(ask.seq, ErrorCode::new(code), b"", &none).await;
             }
             Deed::Refuse(code, ms) => {
-                peer.fail(ask.seq, ErrorCode::new(code), b"no", &wait(ms)).await;
+                peer.fail(ask.seq, ErrorCode::new(code), b"no", &wait(ms))
+                    .await;
             }
             Deed::Forget => ledger.run(&ask),
             Deed::GoAway(reason, ms) => {
@@ -209,7 +224,10 @@ async fn scenario(scripts: Vec<Vec<Deed>>, calls: Vec<(u8, u16, u16)>) {
             let request = client.request("t").body(&body).qos(qos).timeout(timeout);
             let result = request.send().await;
             let took = now() - began;
-            assert!(took <= timeout + Duration::from_millis(252), "{took:?}: {result:?}");
+            assert!(
+                took <= timeout + Duration::from_millis(252),
+                "{took:?}: {result:?}"
+            );
             check(qos, &body, &result, &ledger);
         });
     }

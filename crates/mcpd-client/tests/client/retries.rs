@@ -33,7 +33,8 @@ async fn what_was_refused_for_now_goes_again_after_the_time_asked_for() {
     let mut meta = MetaBuf::new();
     meta.set_retry_after(SECOND);
     let refused = now();
-    peer.fail(first.seq, ErrorCode::OVERLOADED, b"", &meta).await;
+    peer.fail(first.seq, ErrorCode::OVERLOADED, b"", &meta)
+        .await;
     let second = peer.request().await;
     let waited = now() - refused;
     assert!((SECOND..=2 * SECOND).contains(&waited), "{waited:?}");
@@ -54,14 +55,46 @@ async fn what_is_refused_for_good_or_ran_is_told_at_once() {
     let net = Net::default();
     let (client, mut peer, _server) = one(&net, net.client(&[1]).client_id("c")).await;
     let cases = [
-        (ErrorCode::NO_ROUTE, ErrorKind::Refused, ErrorClass::NotExecuted),
-        (ErrorCode::new(0x02ff), ErrorKind::Refused, ErrorClass::NotExecuted),
-        (ErrorCode::HANDLER_ERROR, ErrorKind::Executed, ErrorClass::Executed),
-        (ErrorCode::new(0x0401), ErrorKind::Executed, ErrorClass::Executed),
-        (ErrorCode::DEAD_LETTERED, ErrorKind::Unknown, ErrorClass::Unknown),
-        (ErrorCode::OUTCOME_UNKNOWN, ErrorKind::Unknown, ErrorClass::Unknown),
-        (ErrorCode::new(0x03f0), ErrorKind::Unknown, ErrorClass::Unknown),
-        (ErrorCode::new(0x0990), ErrorKind::Unknown, ErrorClass::Unknown),
+        (
+            ErrorCode::NO_ROUTE,
+            ErrorKind::Refused,
+            ErrorClass::NotExecuted,
+        ),
+        (
+            ErrorCode::new(0x02ff),
+            ErrorKind::Refused,
+            ErrorClass::NotExecuted,
+        ),
+        (
+            ErrorCode::HANDLER_ERROR,
+            ErrorKind::Executed,
+            ErrorClass::Executed,
+        ),
+        (
+            ErrorCode::new(0x0401),
+            ErrorKind::Executed,
+            ErrorClass::Executed,
+        ),
+        (
+            ErrorCode::DEAD_LETTERED,
+            ErrorKind::Unknown,
+            ErrorClass::Unknown,
+        ),
+        (
+            ErrorCode::OUTCOME_UNKNOWN,
+            ErrorKind::Unknown,
+            ErrorClass::Unknown,
+        ),
+        (
+            ErrorCode::new(0x03f0),
+            ErrorKind::Unknown,
+            ErrorClass::Unknown,
+        ),
+        (
+            ErrorCode::new(0x0990),
+            ErrorKind::Unknown,
+            ErrorClass::Unknown,
+        ),
     ];
     for (code, kind, class) in cases {
         for qos in [0, 1, 2] {
@@ -85,9 +118,15 @@ async fn what_may_have_run_goes_again_only_with_an_id_that_the_server_knows_it_b
     let call = spawn(client.request("t"));
     let ask = peer.request().await;
     assert_eq!(ask.meta().message_id(), None);
-    peer.fail(ask.seq, ErrorCode::UPSTREAM_LOST, b"", &none).await;
+    peer.fail(ask.seq, ErrorCode::UPSTREAM_LOST, b"", &none)
+        .await;
     let error = call.await.unwrap().unwrap_err();
-    let expected = (ErrorKind::Unknown, ErrorClass::Unknown, Some(ErrorCode::UPSTREAM_LOST), 1);
+    let expected = (
+        ErrorKind::Unknown,
+        ErrorClass::Unknown,
+        Some(ErrorCode::UPSTREAM_LOST),
+        1,
+    );
     assert_eq!(what(&error), expected);
 
     let call = spawn(client.request("t").qos(Qos::AtLeastOnce));
@@ -95,7 +134,8 @@ async fn what_may_have_run_goes_again_only_with_an_id_that_the_server_knows_it_b
     assert_eq!((first.dup, first.meta().age_ms()), (false, None));
     assert_eq!(first.meta().incarnation(), Some([1; 16]));
     tokio::time::sleep(SECOND).await;
-    peer.fail(first.seq, ErrorCode::UPSTREAM_LOST, b"", &none).await;
+    peer.fail(first.seq, ErrorCode::UPSTREAM_LOST, b"", &none)
+        .await;
     let second = peer.request().await;
     assert!(second.dup);
     assert_eq!(second.meta().message_id(), first.meta().message_id());
@@ -115,7 +155,10 @@ async fn a_lost_connection_leaves_qos_0_unknown_and_carries_qos_2_elsewhere() {
     let mut other = net.listen(2);
     drop((peer, server));
     let error = lost.await.unwrap().unwrap_err();
-    assert_eq!(what(&error), (ErrorKind::Closed, ErrorClass::Unknown, None, 1));
+    assert_eq!(
+        what(&error),
+        (ErrorKind::Closed, ErrorClass::Unknown, None, 1)
+    );
     let mut peer = other.accept().await;
     let second = peer.request().await;
     let (first, meta) = (first.meta(), second.meta());
@@ -136,11 +179,17 @@ async fn a_refusal_after_an_unknown_fate_is_not_sold_as_not_executed() {
     let call = spawn(client.request("t").qos(1));
     let none = MetaBuf::new();
     let ask = peer.request().await;
-    peer.fail(ask.seq, ErrorCode::UPSTREAM_LOST, b"", &none).await;
+    peer.fail(ask.seq, ErrorCode::UPSTREAM_LOST, b"", &none)
+        .await;
     let ask = peer.request().await;
     peer.fail(ask.seq, ErrorCode::NO_ROUTE, b"", &none).await;
     let error = call.await.unwrap().unwrap_err();
-    let expected = (ErrorKind::Unknown, ErrorClass::Unknown, Some(ErrorCode::NO_ROUTE), 2);
+    let expected = (
+        ErrorKind::Unknown,
+        ErrorClass::Unknown,
+        Some(ErrorCode::NO_ROUTE),
+        2,
+    );
     assert_eq!(what(&error), expected);
     assert!(error.to_string().contains("earlier attempt"), "{error}");
 }
@@ -181,10 +230,14 @@ async fn a_refusal_whose_time_is_beyond_the_callers_is_told_at_once() {
         let mut meta = MetaBuf::new();
         meta.set_retry_after(asked);
         let began = now();
-        peer.fail(ask.seq, ErrorCode::RATE_LIMITED, b"", &meta).await;
+        peer.fail(ask.seq, ErrorCode::RATE_LIMITED, b"", &meta)
+            .await;
         let error = call.await.unwrap().unwrap_err();
         let code = Some(ErrorCode::RATE_LIMITED);
-        assert_eq!(what(&error), (ErrorKind::Refused, ErrorClass::NotExecuted, code, 1));
+        assert_eq!(
+            what(&error),
+            (ErrorKind::Refused, ErrorClass::NotExecuted, code, 1)
+        );
         assert!(error.retry_after() > timeout);
         assert!(now() - began < SECOND / 10);
     }
@@ -214,7 +267,10 @@ async fn a_server_that_refuses_everything_gets_a_fifth_more_and_ten_a_second() {
     client.close().await;
     let retries = server.await.unwrap() - 5000;
     let bound = 1000 + 10 * seconds;
-    assert!((100..=bound).contains(&retries), "{retries} retries, {bound} allowed");
+    assert!(
+        (100..=bound).contains(&retries),
+        "{retries} retries, {bound} allowed"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,7 +279,8 @@ async fn retries_can_be_turned_off() {
     let (client, mut peer, _server) = one(&net, net.client(&[1]).max_attempts(1)).await;
     let call = spawn(client.request("t"));
     let ask = peer.request().await;
-    peer.fail(ask.seq, ErrorCode::OVERLOADED, b"", &MetaBuf::new()).await;
+    peer.fail(ask.seq, ErrorCode::OVERLOADED, b"", &MetaBuf::new())
+        .await;
     assert_eq!(call.await.unwrap().unwrap_err().attempts(), 1);
     peer.expect_silence().await;
 }
@@ -234,7 +291,10 @@ async fn qos_2_needs_a_client_id_and_a_number_that_is_a_qos() {
     let (client, mut peer, _server) = one(&net, net.client(&[1])).await;
     for qos in [2, 3] {
         let error = client.request("t").qos(qos).send().await.unwrap_err();
-        assert_eq!((error.kind(), error.class()), (ErrorKind::Invalid, ErrorClass::NotExecuted));
+        assert_eq!(
+            (error.kind(), error.class()),
+            (ErrorKind::Invalid, ErrorClass::NotExecuted)
+        );
     }
     peer.expect_silence().await;
 }
@@ -244,7 +304,9 @@ async fn a_burst_of_outcomes_is_confirmed_without_a_burst_of_frames() {
     let net = Net::default();
     let builder = net.client(&[1]).client_id("c").max_connections(1);
     let (client, mut peer, _server) = one(&net, builder).await;
-    let calls: Vec<_> = (0..200).map(|_| spawn(client.request("t").qos(2))).collect();
+    let calls: Vec<_> = (0..200)
+        .map(|_| spawn(client.request("t").qos(2)))
+        .collect();
     let mut ids: Vec<[u8; 16]> = Vec::new();
     for ask in peer.requests(200).await {
         ids.push(ask.meta().message_id().unwrap());
@@ -280,7 +342,10 @@ async fn a_request_that_is_too_large_or_ill_formed_is_told_and_not_repeated() {
         client.request("t").header("Bad Key", ""),
     ] {
         let error = request.send().await.unwrap_err();
-        assert_eq!((error.kind(), error.class()), (ErrorKind::Invalid, ErrorClass::NotExecuted));
+        assert_eq!(
+            (error.kind(), error.class()),
+            (ErrorKind::Invalid, ErrorClass::NotExecuted)
+        );
         assert!(error.is_permanent());
     }
     peer.expect_silence().await;

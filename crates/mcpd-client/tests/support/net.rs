@@ -88,11 +88,7 @@ impl Net {
 }
 
 impl Connector for Net {
-    fn resolve<'a>(
-        &'a self,
-        host: &'a str,
-        _: u16,
-    ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+    fn resolve<'a>(&'a self, host: &'a str, _: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         let mut state = self.0.lock().unwrap();
         state.lookups += 1;
         let found = state.names.get(host).cloned();

@@ -12,7 +12,8 @@ pub(super) struct Avoid(Vec<(String, Instant)>);
 
 impl Avoid {
     pub(super) fn add(&mut self, server_id: String, now: Instant) {
-        self.0.retain(|(id, until)| *id != server_id && *until > now);
+        self.0
+            .retain(|(id, until)| *id != server_id && *until > now);
         if self.0.len() >= MOST {
             self.0.remove(0);
         }

@@ -133,15 +133,20 @@ impl Endpoints {
         let Some(best) = ready().map(|endpoint| endpoint.avoided(avoid, now)).min() else {
             return Err(self.0.iter().map(|endpoint| endpoint.not_before).min());
         };
-        let mut found: Vec<&Endpoint> =
-            ready().filter(|endpoint| endpoint.avoided(avoid, now) == best).collect();
+        let mut found: Vec<&Endpoint> = ready()
+            .filter(|endpoint| endpoint.avoided(avoid, now) == best)
+            .collect();
         let first = random.below(found.len());
         let first = found.swap_remove(first).addr;
         if found.is_empty() {
             return Ok(first);
         }
         let second = found[random.below(found.len())].addr;
-        Ok(if busy(second) < busy(first) { second } else { first })
+        Ok(if busy(second) < busy(first) {
+            second
+        } else {
+            first
+        })
     }
 }
 

@@ -153,7 +153,8 @@ impl Plan {
         let Some(link) = self.remove(id) else { return };
         self.blame(link.addr, now);
         if let Some(asked) = asked {
-            self.endpoints.not_before(link.addr, now + self.asked(asked));
+            self.endpoints
+                .not_before(link.addr, now + self.asked(asked));
         }
         self.endpoints.refused(link.addr, permanent);
         self.owe(now + self.settings.backoff.pause(0, &self.random));

@@ -101,7 +101,13 @@ fn the_first_connection_is_opened_at_once_and_kept() {
 
 #[test]
 fn without_a_minimum_nothing_is_opened_until_a_call_waits() {
-    let mut world = World::new(PlanSettings { min: 0, ..settings() }, &[1]);
+    let mut world = World::new(
+        PlanSettings {
+            min: 0,
+            ..settings()
+        },
+        &[1],
+    );
     assert_eq!(world.pass(HOUR), []);
     world.plan.wait();
     let (id, _) = world.open();
@@ -174,7 +180,9 @@ fn a_goaway_is_followed_by_a_new_connection_and_then_by_the_end_of_the_old() {
 fn a_server_that_drains_is_avoided_for_a_minute_if_there_is_another() {
     let mut world = World::new(settings(), &[1, 2]);
     let (first, drained) = world.open();
-    world.plan.going_away(first, true, World::record(true), world.now);
+    world
+        .plan
+        .going_away(first, true, World::record(true), world.now);
     let (second, other) = world.open();
     assert_ne!(drained, other);
     world.poll();
@@ -195,12 +203,16 @@ fn of_two_that_drained_the_first_is_the_most_likely_to_be_back() {
     for seed in 0..20 {
         let mut world = World::seeded(settings(), &[1, 2], seed);
         let (first, at) = world.open();
-        world.plan.going_away(first, true, World::record(true), world.now);
+        world
+            .plan
+            .going_away(first, true, World::record(true), world.now);
         let (second, _) = world.open();
         world.poll();
         world.plan.closed(first, World::record(true), world.now);
         world.later(SECOND);
-        world.plan.going_away(second, true, World::record(true), world.now);
+        world
+            .plan
+            .going_away(second, true, World::record(true), world.now);
         assert_eq!(world.open().1, at);
     }
 }
@@ -209,7 +221,9 @@ fn of_two_that_drained_the_first_is_the_most_likely_to_be_back() {
 fn behind_one_address_a_server_to_avoid_is_better_than_none() {
     let mut world = World::new(settings(), &[1]);
     let (first, _) = world.open();
-    world.plan.going_away(first, true, World::record(true), world.now);
+    world
+        .plan
+        .going_away(first, true, World::record(true), world.now);
     let (second, _) = world.dialled(SECOND);
     assert!(world.plan.opened(second, Some("s1"), world.now));
 }
@@ -218,9 +232,15 @@ fn behind_one_address_a_server_to_avoid_is_better_than_none() {
 fn a_server_to_avoid_that_turns_up_at_another_address_is_left_again() {
     let mut world = World::new(settings(), &[1, 2, 3]);
     let (first, at) = world.open();
-    world.plan.going_away(first, true, World::record(true), world.now);
+    world
+        .plan
+        .going_away(first, true, World::record(true), world.now);
     let (second, other) = world.dialled(SECOND);
-    assert!(!world.plan.opened(second, Some(&format!("s{at}")), world.now));
+    assert!(
+        !world
+            .plan
+            .opened(second, Some(&format!("s{at}")), world.now)
+    );
     let (third, last) = world.dialled(SECOND);
     assert_eq!(at + other + last, 6, "each of the three once");
     assert!(world.plan.opened(third, Some("s3"), world.now));
@@ -252,7 +272,9 @@ fn a_lost_connection_is_opened_anew_after_a_short_pause() {
         world.plan.closed(id, World::record(true), world.now);
         let lost = world.now;
         world.dialled(Duration::from_millis(100));
-        *pauses.entry((world.now - lost).as_millis() / 25).or_insert(0) += 1;
+        *pauses
+            .entry((world.now - lost).as_millis() / 25)
+            .or_insert(0) += 1;
     }
     assert_eq!(pauses.len(), 4, "spread over the whole pause: {pauses:?}");
 }
@@ -357,7 +379,9 @@ fn a_server_that_hangs_up_on_everyone_is_asked_ever_less_but_one_that_works_is_f
 fn what_never_ends_is_cut() {
     let mut world = World::new(settings(), &[1, 2]);
     let (old, _) = world.open();
-    world.plan.going_away(old, false, World::record(true), world.now);
+    world
+        .plan
+        .going_away(old, false, World::record(true), world.now);
     world.open();
     let mut seen = world.poll();
     seen.extend(world.pass(HOUR));

@@ -58,7 +58,11 @@ fn every_code_and_every_qos() {
         let refused = code.get() >> 8 == 2;
         let executed = code.get() >> 8 == 4;
         let last_word = [C::OUTCOME_UNKNOWN, C::DEAD_LETTERED].contains(&code);
-        assert_eq!(goes_again(Qos::AtMostOnce, &error), transient && refused, "{code}");
+        assert_eq!(
+            goes_again(Qos::AtMostOnce, &error),
+            transient && refused,
+            "{code}"
+        );
         let copies = transient && !executed && !last_word;
         assert_eq!(goes_again(Qos::AtLeastOnce, &error), copies, "{code}");
         assert_eq!(goes_again(Qos::EffectivelyOnce, &error), copies, "{code}");
@@ -79,7 +83,11 @@ fn the_end_of_a_connection() {
     for (class, code, at_most_once, at_least_once) in cases {
         let error = closed(class, code);
         assert_eq!(goes_again(Qos::AtMostOnce, &error), at_most_once, "{error}");
-        assert_eq!(goes_again(Qos::AtLeastOnce, &error), at_least_once, "{error}");
+        assert_eq!(
+            goes_again(Qos::AtLeastOnce, &error),
+            at_least_once,
+            "{error}"
+        );
     }
 }
 
@@ -93,7 +101,10 @@ fn a_server_that_breaks_the_protocol_is_not_the_requests_fault() {
     assert!(goes_again(Qos::AtLeastOnce, &error));
     assert!(!goes_again(Qos::AtMostOnce, &error));
     // It would be as large again.
-    assert!(!goes_again(Qos::AtLeastOnce, &broke(ErrorCode::FRAME_TOO_LARGE)));
+    assert!(!goes_again(
+        Qos::AtLeastOnce,
+        &broke(ErrorCode::FRAME_TOO_LARGE)
+    ));
 }
 
 #[test]
@@ -109,7 +120,10 @@ fn what_never_left_goes_elsewhere_and_is_no_attempt() {
     // A request that is too large for a server is so for the caller to know.
     let invalid = Error::invalid("too large");
     assert_eq!(judge(&mut journey, &invalid), Verdict::Tell);
-    assert_eq!(judge(&mut journey, &Error::not_sent_in_time()), Verdict::Tell);
+    assert_eq!(
+        judge(&mut journey, &Error::not_sent_in_time()),
+        Verdict::Tell
+    );
 }
 
 #[test]
@@ -151,7 +165,10 @@ fn a_pause_obeys_the_server_and_the_deadline() {
 fn a_connection_that_drains_is_left_at_once_but_not_twice() {
     let draining = answered(ErrorCode::DRAINING);
     let mut journey = journey(Qos::AtMostOnce);
-    assert_eq!(judge(&mut journey, &draining), Verdict::Again(Duration::ZERO));
+    assert_eq!(
+        judge(&mut journey, &draining),
+        Verdict::Again(Duration::ZERO)
+    );
     journey.depart(Instant::now(), None, &mut MetaBuf::new());
     let Verdict::Again(pause) = judge(&mut journey, &draining) else {
         panic!("it goes again");
@@ -182,7 +199,10 @@ fn a_copy_keeps_its_id_and_says_how_old_it_is_and_where_it_was_first_sent() {
         assert!(journey.is_copy());
         let second = departs(&mut journey, later, THERE);
         let age = 1500_u32.to_be_bytes().to_vec();
-        assert_eq!(second, [Some(ID.to_vec()), Some(age), Some(memory.to_vec())]);
+        assert_eq!(
+            second,
+            [Some(ID.to_vec()), Some(age), Some(memory.to_vec())]
+        );
     }
 }
 
