@@ -240,7 +240,8 @@ impl From<SendError> for Error {
             _ => ErrorKind::Closed,
         };
         let text = error.to_string();
-        Error::new(kind, ErrorClass::NotExecuted, text).with_source(Arc::new(error))
+        let error = Error::new(kind, ErrorClass::NotExecuted, text).with_source(Arc::new(error));
+        error.unsent()
     }
 }
 

@@ -8,7 +8,7 @@ mod service;
 pub use builder::ClientBuilder;
 
 use crate::driver::now;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorClass, ErrorKind, Result};
 use crate::pool::Pool;
 use crate::reply::Answer;
 use crate::request::{Request, RequestBuilder};
@@ -128,7 +128,14 @@ impl Client {
             None => asking.await,
             Some(at) => match timeout_at(at.into(), asking).await {
                 Ok(result) => result,
-                Err(_) => Err(Error::not_sent_in_time()),
+                Err(_) => {
+                    let text = "no sign of life within the time given";
+                    Err(Error::new(
+                        ErrorKind::Timeout,
+                        ErrorClass::NotExecuted,
+                        text,
+                    ))
+                }
             },
         }
     }

@@ -76,11 +76,13 @@ impl Link {
         Lease { link, slot, load }
     }
 
-    /// Waits for a place, in the order of the calls; `None` when the connection has ended.
+    /// Waits for a place, in the order of the calls; `None` when the connection has
+    /// ended or takes nothing new.
     pub(super) async fn wait(self: Arc<Link>) -> Option<Lease> {
         let slots = self.connection.shared().slots.clone();
         let slot = slots.acquire_owned().await.ok()?;
-        Some(self.lease(slot))
+        // It may have said so meanwhile.
+        (!self.is_refusing()).then(|| self.lease(slot))
     }
 }
 
