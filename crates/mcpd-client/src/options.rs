@@ -123,8 +123,6 @@ impl ConnectOptions {
         self
     }
 
-    /// As good as never.
-    const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
     /// Bytes waiting to be written before calls wait, too (default 256 KiB). One frame may go over.
     pub fn write_buffer(mut self, bytes: usize) -> ConnectOptions {
         self.write_buffer = bytes.max(1);

@@ -65,6 +65,14 @@ impl Net {
         self.0.lock().unwrap().black_holes.push(addr(n));
     }
 
+    /// The near end of a pipe to whoever listens there.
+    pub(crate) fn pipe(&self, addr: SocketAddr) -> Option<DuplexStream> {
+        let (near, far) = tokio::io::duplex(PIPE);
+        let state = self.0.lock().unwrap();
+        state.listening.get(&addr)?.send(far).ok()?;
+        Some(near)
+    }
+
     /// When which address was dialled.
     pub(crate) fn dials(&self) -> Vec<(Instant, SocketAddr)> {
         self.0.lock().unwrap().dials.clone()
