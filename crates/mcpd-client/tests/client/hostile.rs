@@ -145,7 +145,8 @@ async fn one_that_takes_requests_and_hangs_up() {
         1,
         "what may have run is not run again"
     );
-    assert!(errors[1].attempts() > 1);
+    // How many there are is a matter of the pauses.
+    assert!(errors[1].attempts() + errors[2].attempts() > 2);
 }
 
 #[tokio::test(start_paused = true)]
