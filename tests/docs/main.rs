@@ -188,3 +188,19 @@ fn the_recorded_exchange_is_made_of_frames() {
     }
     assert!(seen >= 8, "the exchange has {seen} frames");
 }
+
+/// Words that look like the name of a metric of the client.
+fn client_metrics(text: &str) -> std::collections::BTreeSet<&str> {
+    let words = text.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+    words
+        .filter(|word| word.starts_with("mcpd_client_"))
+        .collect()
+}
+
+#[test]
+fn the_clients_page_lists_the_clients_metrics() {
+    let page = client_metrics(include_str!("../../docs/client.md"));
+    let code = client_metrics(include_str!("../../crates/mcpd-client/src/telemetry.rs"));
+    assert_eq!(page, code);
+    assert!(!page.is_empty());
+}

@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod client;
 mod config;
 mod drain;
 mod embedded;

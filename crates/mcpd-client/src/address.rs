@@ -1,15 +1,41 @@
-//! Where a server is: `host`, `host:port` or `mcp://host:port`.
+//! Where servers are: `host`, `host:port` or `mcp://host:port`, and lists of these.
 
 use crate::error::{Error, Result};
 
 /// The port a server listens on unless told otherwise.
 const DEFAULT_PORT: u16 = 8080;
 
+/// Most addresses in a list: a fleet larger than this has a name that stands for it.
+const MAX_ADDRESSES: usize = 64;
+
+/// Splits a list with commas, as in `mcp://a:8080,b:8080`, into hosts and ports.
+pub(crate) fn parse_list(list: &str) -> Result<Vec<(String, u16)>> {
+    let mut found = Vec::new();
+    for address in list.split(',') {
+        let (host, port) = parse(address.trim())?;
+        let place = (host.to_owned(), port);
+        if !found.contains(&place) {
+            found.push(place);
+        }
+        if found.len() > MAX_ADDRESSES {
+            let text = format!("more than {MAX_ADDRESSES} addresses; use a name for all of them");
+            return Err(Error::invalid(text));
+        }
+    }
+    Ok(found)
+}
+
 /// Splits an address into host and port.
 pub(crate) fn parse(address: &str) -> Result<(&str, u16)> {
     let wrong = |why: &str| Error::invalid(format!("the address {address:?} {why}"));
     let rest = match address.split_once("://") {
         Some(("mcp", rest)) => rest.strip_suffix('/').unwrap_or(rest),
+        Some(("mcps", _)) => {
+            return Err(wrong(
+                "asks for TLS, which this version does not speak; use mcp://, or a connector of \
+                 your own",
+            ));
+        }
         Some(_) => return Err(wrong("has a scheme other than mcp://")),
         None => address,
     };
@@ -70,7 +96,7 @@ mod tests {
             ("", "no host"),
             (":80", "no host"),
             ("http://a:80", "scheme"),
-            ("mcps://a:80", "scheme"),
+            ("mcps://a:80", "asks for TLS"),
             ("a:70000", "0 to 65535"),
             ("a:", "0 to 65535"),
             ("a:b", "0 to 65535"),
@@ -84,5 +110,23 @@ mod tests {
             let error = parse(address).unwrap_err();
             assert!(error.to_string().contains(why), "{address}: {error}");
         }
+    }
+
+    #[test]
+    fn a_list_has_each_place_once() {
+        let found = parse_list("mcp://a:1,b, mcp://[::1]:2/,a:1").unwrap();
+        let expected = [("a", 1), ("b", 8080), ("::1", 2)];
+        let expected = expected.map(|(host, port)| (host.to_owned(), port));
+        assert_eq!(found, expected);
+        for (list, why) in [
+            ("", "no host"),
+            ("a,", "no host"),
+            ("mcp://a,mcps://b", "TLS"),
+        ] {
+            let error = parse_list(list).unwrap_err();
+            assert!(error.to_string().contains(why), "{list}: {error}");
+        }
+        let many: Vec<String> = (0..65).map(|n| format!("h{n}")).collect();
+        assert!(parse_list(&many.join(",")).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! The handle of a connection.
 
 use crate::address;
+use crate::connector::{Connector, Io, Target};
 use crate::driver::{Command, Driver};
 use crate::error::{Error, ErrorClass, Result};
 use crate::options::ConnectOptions;
@@ -80,13 +81,47 @@ impl Connection {
                 Error::connect(text).with_source(Arc::new(error))
             };
             let stream = TcpStream::connect(target).await.map_err(failed)?;
-            // Frames are whole when they are written; waiting for more only delays them.
-            stream.set_nodelay(true).map_err(failed)?;
-            let peer = stream.peer_addr().map_err(failed)?;
-            options.check_plaintext(peer.ip().to_canonical().is_loopback())?;
-            Connection::open(stream.into_split(), &options, hello).await
+            Connection::open_tcp(stream, &options, hello).await
         };
         in_time(until, options.connect_timeout, opening).await
+    }
+
+    /// Connects to one address by way of a connector.
+    pub(crate) async fn reach(
+        connector: &dyn Connector,
+        target: &Target,
+        options: &ConnectOptions,
+    ) -> Result<Connection> {
+        let hello = options.hello_meta()?;
+        let until = Instant::now().checked_add(options.connect_timeout);
+        let opening = async {
+            let failed = |error: std::io::Error| {
+                let text = format!("cannot connect to {target}: {error}");
+                Error::connect(text).with_source(Arc::new(error))
+            };
+            match connector.connect(target).await.map_err(failed)?.into_io() {
+                Io::Tcp(stream) => Connection::open_tcp(stream, options, hello).await,
+                Io::Other(stream) => {
+                    Connection::open(tokio::io::split(stream), options, hello).await
+                }
+            }
+        };
+        in_time(until, options.connect_timeout, opening).await
+    }
+
+    async fn open_tcp(
+        stream: TcpStream,
+        options: &ConnectOptions,
+        hello: Option<MetaBuf>,
+    ) -> Result<Connection> {
+        let failed = |error: std::io::Error| {
+            Error::connect(format!("cannot connect: {error}")).with_source(Arc::new(error))
+        };
+        // Frames are whole when they are written; waiting for more only delays them.
+        stream.set_nodelay(true).map_err(failed)?;
+        let peer = stream.peer_addr().map_err(failed)?;
+        options.check_plaintext(peer.ip().to_canonical().is_loopback())?;
+        Connection::open(stream.into_split(), options, hello).await
     }
 
     /// Speaks MCP over a stream that is connected already: TLS, a Unix socket, a pipe in memory.
@@ -130,7 +165,7 @@ impl Connection {
 
     /// Begins a request to a topic; [`RequestBuilder::send`] sends it.
     pub fn request(&self, topic: impl AsRef<str>) -> RequestBuilder {
-        RequestBuilder::new(self.clone(), topic.as_ref())
+        RequestBuilder::to(self.clone(), topic.as_ref())
     }
 
     /// Asks the server for a sign of life and gives the time it took. When a heartbeat is on its way

@@ -17,6 +17,10 @@ pub enum ErrorKind {
     Invalid,
     /// No connection came about: the name, the network or the server's HELLO said no.
     Connect,
+    /// The client was closed, or its runtime is no more.
+    Shutdown,
+    /// This side has as many calls waiting for a connection as it may.
+    Busy,
     /// The connection ended, or was closed, before the answer came.
     Closed,
     /// The server broke the protocol, so the connection was ended.
@@ -56,6 +60,11 @@ struct Inner {
     retry_after: Option<Duration>,
     reply: Option<Reply>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    /// Not a byte of it was made into a frame.
+    unsent: bool,
+    attempts: u32,
+    /// An earlier attempt than the one told of may have run.
+    earlier: bool,
 }
 
 /// A result with this crate's [`Error`].
@@ -71,7 +80,37 @@ impl Error {
             retry_after: None,
             reply: None,
             source: None,
+            unsent: false,
+            attempts: 1,
+            earlier: false,
         }))
+    }
+
+    /// Says that the call never got as far as the socket's task.
+    pub(crate) fn unsent(mut self) -> Error {
+        self.0.unsent = true;
+        self
+    }
+
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.0.unsent
+    }
+
+    pub(crate) fn with_attempts(mut self, attempts: u32) -> Error {
+        self.0.attempts = attempts;
+        self
+    }
+
+    /// Says that this call may have run before, whatever became of its last attempt.
+    pub(crate) fn after_unknown(mut self) -> Error {
+        if self.0.class == ErrorClass::NotExecuted {
+            self.0.class = ErrorClass::Unknown;
+            self.0.earlier = true;
+            if self.0.kind == ErrorKind::Refused {
+                self.0.kind = ErrorKind::Unknown;
+            }
+        }
+        self
     }
 
     pub(crate) fn invalid(text: impl Into<String>) -> Error {
@@ -145,6 +184,11 @@ impl Error {
         }
     }
 
+    /// How often the request was sent; 0 when it never was. A bare connection sends once.
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
     /// The least time the server asks to wait before a new attempt; add up to as much again at
     /// random, so that clients do not come back all at once.
     pub fn retry_after(&self) -> Option<Duration> {
@@ -201,7 +245,8 @@ impl From<SendError> for Error {
             _ => ErrorKind::Closed,
         };
         let text = error.to_string();
-        Error::new(kind, ErrorClass::NotExecuted, text).with_source(Arc::new(error))
+        let error = Error::new(kind, ErrorClass::NotExecuted, text).with_source(Arc::new(error));
+        error.unsent()
     }
 }
 
@@ -244,6 +289,8 @@ impl fmt::Display for Error {
             ErrorKind::Closed | ErrorKind::Protocol | ErrorKind::Timeout
         ) {
             write!(f, "; {}", self.0.class.explanation())?;
+        } else if self.0.earlier {
+            f.write_str("; an earlier attempt may have been executed")?;
         }
         Ok(())
     }

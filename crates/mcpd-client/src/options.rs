@@ -13,6 +13,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time without a byte written, though there are some to write, after which the server is given up;
 /// as long as the protocol gives a frame.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// As good as never.
+const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Bytes waiting to be written before no more requests are taken: several full socket buffers, so
 /// that the socket never runs dry, and little enough that a heartbeat's answer is not held up long.
 const WRITE_BUFFER: usize = 256 * 1024;
@@ -116,7 +118,8 @@ impl ConnectOptions {
 
     /// Time after which a server that takes no byte is given up (default 30 s).
     pub fn write_timeout(mut self, timeout: Duration) -> ConnectOptions {
-        self.write_timeout = timeout;
+        // It is added to the clock, which has an end.
+        self.write_timeout = timeout.min(MAX_WRITE_TIMEOUT);
         self
     }
 

@@ -74,6 +74,15 @@ impl Answer {
         self.reply.body
     }
 
+    /// Reads the body as JSON, whatever its media type says.
+    ///
+    /// # Errors
+    /// The body is not JSON of this shape.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_slice(self.body())
+    }
+
     /// The priority, 0–7: the request's.
     pub fn priority(&self) -> u8 {
         self.priority

@@ -1,9 +1,14 @@
 //! What a connection's handles and its task share.
 
 use crate::state::{Closed, GoingAway, State};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{Notify, Semaphore, watch};
+
+/// CONFIRMs that may wait to be sent: as many as a server has in flight on a connection by default,
+/// four times over. One that finds no room is dropped and counted: the server then keeps the bytes
+/// of an outcome for its window, which is all a CONFIRM saves.
+const MAX_CONFIRMS: usize = 1024;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -17,6 +22,13 @@ pub(crate) struct Shared {
     gave_up: AtomicBool,
     /// The connection is to be closed.
     closing: AtomicBool,
+    /// Nobody waits for what is unanswered.
+    cut: AtomicBool,
+    /// Message ids whose outcome has arrived.
+    confirms: Mutex<Vec<[u8; 16]>>,
+    any_confirms: AtomicBool,
+    /// Who wants to know when the state changes, besides those who watch it.
+    observer: OnceLock<Arc<Notify>>,
     /// Set when the stream is closed, after the last word.
     gone: watch::Sender<bool>,
 }
@@ -29,6 +41,10 @@ impl Shared {
             wake: Notify::new(),
             gave_up: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+            confirms: Mutex::new(Vec::new()),
+            any_confirms: AtomicBool::new(false),
+            observer: OnceLock::new(),
             gone: watch::Sender::new(false),
         }
     }
@@ -58,18 +74,68 @@ impl Shared {
         self.closing.load(Ordering::Acquire)
     }
 
+    /// Ends the connection although answers are missing.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.close();
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    /// Has the task send a CONFIRM; `false` if too many wait already.
+    pub(crate) fn confirm(&self, id: [u8; 16]) -> bool {
+        let mut confirms = self.confirms.lock().unwrap_or_else(PoisonError::into_inner);
+        if confirms.len() >= MAX_CONFIRMS {
+            return false;
+        }
+        confirms.push(id);
+        drop(confirms);
+        self.any_confirms.store(true, Ordering::Release);
+        self.wake.notify_one();
+        true
+    }
+
+    /// Whether an id to be confirmed was added since this was last asked.
+    pub(crate) fn take_confirmed(&self) -> bool {
+        // Nearly always there are none, and a load is cheaper than a swap.
+        self.any_confirms.load(Ordering::Relaxed)
+            && self.any_confirms.swap(false, Ordering::Acquire)
+    }
+
+    /// Takes up to `most` ids to be confirmed.
+    pub(crate) fn confirms(&self, most: usize) -> Vec<[u8; 16]> {
+        let mut confirms = self.confirms.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = confirms.len().min(most);
+        confirms.drain(..count).collect()
+    }
+
+    /// Has `observer` notified whenever the state has changed; only the first one asked for.
+    pub(crate) fn observe(&self, observer: Arc<Notify>) {
+        let _ = self.observer.set(observer);
+    }
+
+    fn changed(&self) {
+        if let Some(observer) = self.observer.get() {
+            observer.notify_one();
+        }
+    }
+
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;
     }
 
     pub(crate) fn going_away(&self, why: GoingAway) {
         self.state.send_replace(State::GoingAway(why));
+        self.changed();
     }
 
     /// Nothing can be sent any more.
     pub(crate) fn ended(&self, closed: &Closed) {
         self.state.send_replace(State::Closed(closed.clone()));
         self.slots.close();
+        self.changed();
     }
 
     /// The task is no more.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use mcpd_proto::{MetaBuf, Qos};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -19,7 +20,7 @@ pub(crate) enum Command {
 /// A request on its way to the connection's task.
 #[derive(Debug)]
 pub(crate) struct Call {
-    pub(crate) topic: Box<str>,
+    pub(crate) topic: Arc<str>,
     pub(crate) body: Bytes,
     pub(crate) priority: u8,
     pub(crate) qos: Qos,

@@ -5,6 +5,7 @@
 
 mod calls;
 mod outbox;
+mod pace;
 mod receive;
 
 pub(crate) use calls::{Call, Command, Waiting};
@@ -16,8 +17,9 @@ use crate::state::{Closed, ServerInfo};
 use calls::Calls;
 use mcpd_proto::limits::{CLOSE_LINGER, MAX_HEARTBEAT};
 use mcpd_proto::session::{Client, Ended};
-use mcpd_proto::{Deframer, ErrorCode, ErrorFrame, Meta, MetaBuf, Request};
+use mcpd_proto::{Confirm, Deframer, ErrorCode, ErrorFrame, Meta, MetaBuf, Request};
 use outbox::Outbox;
+use pace::{BATCH, Pace};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,12 +30,6 @@ use tokio::time::Sleep;
 
 /// Bytes read at once: many small answers, and a large one in few reads.
 const READ_BUFFER: usize = 32 * 1024;
-/// CANCELs sent at once, and…
-const CANCEL_BATCH: usize = 64;
-/// …the time until the next, for each sent: 1000 a second, half of what a server takes by default
-/// before it asks to calm down. Answers that come meanwhile save their CANCEL.
-const CANCEL_EVERY: Duration = Duration::from_millis(1);
-
 /// Bytes of control frames that may wait to be written. They are answers to the server's heartbeats
 /// and our CANCELs; when so many wait, the server asks but does not listen.
 const MAX_CONTROL: usize = 256 * 1024;
@@ -60,18 +56,12 @@ pub(crate) struct Driver<R, W> {
     write_buffer: usize,
     /// When the stream last took bytes, while there are some for it.
     stalled_since: Option<Instant>,
-    cancels: Cancels,
+    cancels: Pace,
+    confirms: Pace,
     /// No handle is left, or one of them closed the connection: nothing new comes.
     no_more: bool,
     sleep: Pin<Box<Sleep>>,
     armed: Instant,
-}
-
-/// When to look for callers who gave up.
-#[derive(Debug, Clone, Copy)]
-struct Cancels {
-    due: bool,
-    not_before: Instant,
 }
 
 enum Event {
@@ -118,10 +108,8 @@ where
             write_timeout: options.write_timeout,
             write_buffer: options.write_buffer,
             stalled_since: None,
-            cancels: Cancels {
-                due: false,
-                not_before: now,
-            },
+            cancels: Pace::of_cancels(now),
+            confirms: Pace::of_confirms(now),
             no_more: false,
             sleep: Box::pin(tokio::time::sleep_until(now.into())),
             armed: now,
@@ -157,6 +145,8 @@ where
         }
         self.take_commands();
         let now = now();
+        self.confirms.due |= self.shared.take_confirmed();
+        self.send_confirms(now);
         self.cancels.due |= self.shared.take_gave_up();
         self.cancel_forsaken(now);
         if self.no_more && self.may_part() {
@@ -205,7 +195,7 @@ where
     /// Whether the connection may end although nobody said so but us.
     fn may_part(&self) -> bool {
         // With no handle left, nobody waits for the answers either.
-        self.calls.is_empty() || !self.shared.is_closing()
+        self.calls.is_empty() || !self.shared.is_closing() || self.shared.is_cut()
     }
 
     /// Takes what handles ask for, until there is enough to write.
@@ -272,19 +262,32 @@ where
         }
     }
 
-    /// Sends CANCEL for requests that nobody waits for any more, at a bounded rate.
-    fn cancel_forsaken(&mut self, now: Instant) {
-        if !self.cancels.due || now < self.cancels.not_before {
+    /// Tells the server of QoS 2 outcomes that have arrived, at a bounded rate.
+    fn send_confirms(&mut self, now: Instant) {
+        if !self.confirms.may_send(now) || !self.has_room() {
             return;
         }
-        let forsaken = self.calls.forsaken(CANCEL_BATCH);
-        self.cancels.due = forsaken.len() == CANCEL_BATCH;
+        let ids = self.shared.confirms(BATCH);
+        self.confirms.sent(ids.len(), now);
+        for id in ids {
+            let mut meta = MetaBuf::new();
+            meta.set_message_id(id);
+            let meta = meta.view();
+            self.outbox.control_with(|out| Confirm { meta }.encode(out));
+        }
+    }
+
+    /// Sends CANCEL for requests that nobody waits for any more, at a bounded rate.
+    fn cancel_forsaken(&mut self, now: Instant) {
+        if !self.cancels.may_send(now) {
+            return;
+        }
+        let forsaken = self.calls.forsaken(BATCH);
+        self.cancels.sent(forsaken.len(), now);
         for seq in &forsaken {
             let session = &mut self.session;
             self.outbox.control_with(|out| session.cancel(*seq, out));
         }
-        // At most CANCEL_BATCH.
-        self.cancels.not_before = now + CANCEL_EVERY * forsaken.len() as u32;
     }
 
     fn wrote(&mut self, count: usize) {
@@ -310,8 +313,10 @@ where
     fn deadline(&self) -> Option<Instant> {
         let frame = self.deframer.deadline(&self.session.rules());
         let stall = self.stalled_since.map(|since| since + self.write_timeout);
-        let cancels = self.cancels.due.then_some(self.cancels.not_before);
-        let all = [self.session.deadline(), frame, stall, cancels];
+        // Without room for them, the stream wakes the task.
+        let confirms = self.confirms.deadline().filter(|_| self.has_room());
+        let cancels = self.cancels.deadline();
+        let all = [self.session.deadline(), frame, stall, cancels, confirms];
         all.into_iter().flatten().min()
     }
 
@@ -382,7 +387,7 @@ where
         self.pings.clear();
         while let Some(command) = self.commands.recv().await {
             if let Command::Call(call) = command {
-                let error = closed.error(ErrorClass::NotExecuted);
+                let error = closed.error(ErrorClass::NotExecuted).unsent();
                 let _ = call.waiting.reply.send(Err(error));
             }
         }
@@ -430,7 +435,7 @@ where
 impl Error {
     pub(crate) fn not_sent_in_time() -> Error {
         let text = "the time given was over before the request could be sent";
-        Error::new(ErrorKind::Timeout, ErrorClass::NotExecuted, text)
+        Error::new(ErrorKind::Timeout, ErrorClass::NotExecuted, text).unsent()
     }
 }
 

@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 pub(crate) mod echo;
+pub(crate) mod net;
 
 use mcpd_client::{ConnectOptions, Connection};
 use mcpd_proto::session::{Server, ServerEvent, ServerSettings, Welcome};
-use mcpd_proto::{Ack, Deframer, ErrorCode, ErrorFrame, Heartbeat, Meta, MetaBuf, Qos, Response};
+use mcpd_proto::{
+    Ack, Deframer, ErrorCode, ErrorFrame, GoAwayReason, Heartbeat, Meta, MetaBuf, Qos, Response,
+};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
@@ -17,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 pub(crate) enum Got {
     Request(Ask),
     Cancel(u16),
+    Confirm([u8; 16]),
     Error(ErrorCode, String),
     Eof,
 }
@@ -90,6 +94,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
+    /// The same, unless the client goes away first.
+    pub(crate) async fn try_welcome(&mut self) -> bool {
+        while self.hello.is_none() {
+            if !self.read().await {
+                return false;
+            }
+        }
+        true
+    }
+
     pub(crate) async fn next(&mut self) -> Got {
         loop {
             if let Some(got) = self.got.pop_front() {
@@ -147,6 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
                         meta: request.meta.as_bytes().to_vec(),
                     }));
                 }
+                ServerEvent::Confirm(id) => self.got.push_back(Got::Confirm(id)),
                 ServerEvent::Cancel(seq) => self.got.push_back(Got::Cancel(seq)),
                 ServerEvent::PeerError(code, text) => {
                     self.got.push_back(Got::Error(code, text.to_owned()));
@@ -232,6 +247,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             ..Heartbeat::default()
         }
         .encode(&mut out);
+        self.raw(&out).await;
+    }
+
+    /// Asks the client to move.
+    pub(crate) async fn go_away(&mut self, reason: GoAwayReason, wait: Option<Duration>) {
+        let mut out = Vec::new();
+        let until = now() + Duration::from_secs(60);
+        self.session.go_away(reason, "go", wait, until, &mut out);
         self.raw(&out).await;
     }
 }

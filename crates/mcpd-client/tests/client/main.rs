@@ -1,0 +1,19 @@
+//! The client against servers that do what a test tells them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what helps a test fails it, too"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod faults;
+mod features;
+mod hostile;
+mod moving;
+mod pool;
+mod props;
+mod retries;
