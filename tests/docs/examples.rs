@@ -45,7 +45,11 @@ fn every_example_is_taken_by_a_server() {
 #[test]
 fn the_busy_one_has_a_queue_of_its_own_and_no_warnings() {
     let said = check("busy.yaml", "busy-routes.yaml");
-    assert_eq!(said["warnings"].as_array().map(Vec::len), Some(0), "{said:#}");
+    assert_eq!(
+        said["warnings"].as_array().map(Vec::len),
+        Some(0),
+        "{said:#}"
+    );
     let settings = said["settings"].as_array().unwrap();
     let value = |key: &str| {
         let setting = settings.iter().find(|setting| setting["key"] == key);

@@ -275,7 +275,8 @@ fn a_refused_configuration_leaves_the_queue_of_a_handler_alone() {
     let mut it = configured_with(&good, |start| start.routes(&routes));
     let mut peer = it.server.peer();
     peer.request(1, "slow", b"");
-    it.server.await_metric("mcpd_requests_in_flight", |n| n == 1.0);
+    it.server
+        .await_metric("mcpd_requests_in_flight", |n| n == 1.0);
     let line = it.refused("handlers: {slow: {type: delay, latency: 10m}}");
     assert!(line.contains("there is no handler"), "{line}");
     it.reload(&good);
