@@ -108,7 +108,7 @@ impl Way {
 fn overloaded(shed: Shed) -> Answer<'static> {
     Answer::Error {
         code: ErrorCode::OVERLOADED,
-        detail: "there is more work than capacity, and more urgent work than this".into(),
+        detail: "there is more work than capacity, and none of it that is less urgent".into(),
         retry_after: Some(shed.retry_after),
     }
 }

@@ -17,6 +17,7 @@ pub(crate) use batch::{Batch, FrameCounts};
 pub use catalog::{METRICS, Metric, MetricGroup, MetricKind, Values};
 pub use conn::ConnMetrics;
 pub(crate) use conn::{CloseReason, InFlight, Rejected};
+pub(crate) use log::AUDIT;
 pub use log::{LogControl, LogError, LogSettings, LogStyle, init as init_logs};
 pub use process::{Exporter, ProcessMetrics};
 pub use queue::QueueMetrics;

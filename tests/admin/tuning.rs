@@ -110,3 +110,17 @@ fn a_share_of_a_route_that_has_gone_is_in_nobodys_way() {
     server.put("sampling", r#"{"routes": {}}"#).ok();
     server.put("sampling", both).problem(422);
 }
+
+/// Whoever may change the filter must not be able to go on unseen.
+#[test]
+fn no_filter_silences_the_audit() {
+    let mut server = Start::new().spawn();
+    for (id, filter) in [(901, "off"), (902, "mcpd::audit=off"), (903, "error")] {
+        let body = format!(r#"{{"filter": "{filter}"}}"#);
+        server.put("log-filter", &body).ok();
+        let path = format!("connections/{id}");
+        assert_eq!(server.admin("DELETE", &path, &[], "").status, 404);
+        let line = server.await_log(&path);
+        assert!(line.contains("mcpd::audit"), "{line}");
+    }
+}

@@ -5,6 +5,7 @@ use super::problem::Problem;
 use super::tokens::{Scope, Scopes, Tokens};
 use super::{Api, body};
 use crate::admin::PeerAddr;
+use crate::telemetry::AUDIT;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
@@ -72,7 +73,8 @@ fn take_place(taken: &AtomicUsize, max: usize) -> Option<Place<'_>> {
 /// Lets a request through to its resource, or says why not.
 pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let rules = api.rules.load_full();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    // With its query: a dry run is no change.
+    let (method, path) = (request.method().clone(), request.uri().to_string());
     let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
     let who = match judge(&api, &rules, &request, peer) {
         Ok(who) => who,
@@ -112,9 +114,9 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
 /// The line that says who changed what.
 fn audit(who: &str, peer: Option<SocketAddr>, method: &Method, path: &str, status: u16) {
     let peer = peer.map(|peer| peer.to_string());
-    // A path is ASCII without spaces; what is longer than any of ours is cut.
+    // An URI is ASCII without spaces; what is longer than any of ours is cut.
     let path = path.get(..200).unwrap_or(path);
-    tracing::info!(target: "mcpd::audit", who, peer, %method, path, status, "admin");
+    tracing::info!(target: AUDIT, who, peer, %method, path, status, "admin");
 }
 
 /// Who it is, if the request may pass.

@@ -27,7 +27,7 @@ pub use tokens::{MAX_TOKENS_BYTES, Scope, Scopes, Tokens};
 
 use super::Status;
 use crate::background;
-use crate::telemetry::Sampling;
+use crate::telemetry::{AUDIT, Sampling};
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::http::header;
@@ -116,7 +116,7 @@ impl Api {
             std::mem::take(&mut refusals.untold)
         };
         let peer = peer.map(|peer| peer.ip().to_string());
-        tracing::warn!(target: "mcpd::audit", peer, untold, "admin requests without a fitting token");
+        tracing::warn!(target: AUDIT, peer, untold, "admin requests without a fitting token");
     }
 }
 

@@ -14,6 +14,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 use writer::Lines;
 
+/// What lines about changes by the admin API are known by.
+pub(crate) const AUDIT: &str = "mcpd::audit";
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogStyle {
@@ -66,15 +69,9 @@ impl LogControl {
     /// # Errors
     /// The filter does not parse; the old one stays.
     pub fn set_filter(&self, filter: &str) -> Result<(), LogError> {
-        let filter = EnvFilter::try_new(filter)?;
+        let filter = parse(filter)?;
         let reloaded = self.filter.reload(filter);
         reloaded.map_err(|error| LogError::Subscriber(error.to_string()))
-    }
-
-    /// The filter in force.
-    pub fn filter(&self) -> String {
-        let shown = self.filter.with_current(ToString::to_string);
-        shown.unwrap_or_default()
     }
 
     /// Waits until every line so far is written, but not longer than `patience`: nobody may be reading.
@@ -94,6 +91,13 @@ impl std::fmt::Debug for LogControl {
     }
 }
 
+/// The filter, which lets the lines of the audit through whatever it says: who changes a server must
+/// not be able to do so unseen.
+fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+    let filter = EnvFilter::try_new(filter)?;
+    Ok(filter.add_directive(format!("{AUDIT}=info").parse()?))
+}
+
 /// Sends logs to standard error from now on, for the whole process, and what handlers' code tells to
 /// `tracing` while sampled work runs to `spans`.
 ///
@@ -101,7 +105,7 @@ impl std::fmt::Debug for LogControl {
 /// The filter does not parse, logs go elsewhere already, or there is no thread to be had.
 pub fn init(settings: &LogSettings, spans: &Spans) -> Result<LogControl, LogError> {
     let terminal = std::io::stderr().is_terminal();
-    let (filter, control) = reload::Layer::new(EnvFilter::try_new(&settings.filter)?);
+    let (filter, control) = reload::Layer::new(parse(&settings.filter)?);
     let lines = Lines::new(std::io::stderr())?;
     // When standard error is gone there is nowhere to complain; trying would panic.
     let layer_of = fmt::layer()
