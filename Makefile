@@ -14,7 +14,7 @@ ARGS ?=
 NEXTEST_PROFILE ?= $(if $(CI),ci,default)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench fmt lint doc deny fuzz clean tools fmt-check unit doctest
+.PHONY: help run test bench fmt lint doc deny fuzz clean tools fmt-check unit doctest jaeger
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,7 +57,11 @@ fmt-check:
 	@# A workspace of its own, and rustfmt refuses one that has no sources yet.
 	@[ ! -d fuzz/fuzz_targets ] || $(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 
-unit: tools-cargo-nextest ## Unit and integration tests only
+# What stands here as a real counterpart of tests is built once, outside the checkout.
+jaeger:
+	tests/support/jaeger >/dev/null
+
+unit: tools-cargo-nextest jaeger ## Unit and integration tests only
 	$(CARGO) nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
 
 doctest: ## The examples in the documentation only

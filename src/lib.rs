@@ -57,6 +57,7 @@
 
 pub mod admin;
 pub mod app;
+mod background;
 pub mod cli;
 pub mod config;
 pub mod conn;

@@ -1,5 +1,6 @@
 //! What passes between a connection and a handler: a [`Call`] one way, an [`Answer`] the other.
 
+use crate::telemetry::CallSpan;
 use bytes::Bytes;
 use mcpd_proto::topic::Topic;
 use mcpd_proto::{ErrorCode, Meta, MetaBuf, Qos, Request};
@@ -8,6 +9,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Who is at the other end of a connection.
@@ -40,6 +42,9 @@ pub struct Call<'a> {
     pub waited: Duration,
     /// Where it came from.
     pub peer: &'a Arc<Peer>,
+    /// Its span, when it is sampled. Whoever lets it wait before its handler runs says with
+    /// [`CallSpan::start`] when the wait is over.
+    pub span: Option<&'a Arc<CallSpan>>,
 }
 
 impl<'a> Call<'a> {
@@ -68,6 +73,7 @@ impl<'a> Call<'a> {
             received,
             waited,
             peer,
+            span: None,
         }
     }
 
@@ -210,6 +216,25 @@ pub enum Outcome<'a> {
     Now(Answer<'a>),
     /// Work to be run by the connection. Dropping it must stop it.
     Later(Work),
+    /// The same, but the handler's part of it may have to wait: until it has [`Begun`], the request
+    /// counts as not executed.
+    Waiting(Work, Begun),
+}
+
+/// Whether work that waits for its place has begun.
+#[derive(Debug, Clone, Default)]
+pub struct Begun(Arc<AtomicBool>);
+
+impl Begun {
+    /// It begins now.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it has.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl std::fmt::Debug for Outcome<'_> {
@@ -217,6 +242,7 @@ impl std::fmt::Debug for Outcome<'_> {
         match self {
             Outcome::Now(answer) => f.debug_tuple("Now").field(answer).finish(),
             Outcome::Later(_) => f.write_str("Later"),
+            Outcome::Waiting(..) => f.write_str("Waiting"),
         }
     }
 }
@@ -231,6 +257,7 @@ pub(crate) struct OwnedCall {
     qos: Qos,
     received: Instant,
     peer: Arc<Peer>,
+    span: Option<Arc<CallSpan>>,
 }
 
 impl From<&Call<'_>> for OwnedCall {
@@ -243,6 +270,7 @@ impl From<&Call<'_>> for OwnedCall {
             qos: call.qos,
             received: call.received,
             peer: Arc::clone(call.peer),
+            span: call.span.cloned(),
         }
     }
 }
@@ -259,6 +287,7 @@ impl OwnedCall {
             received: self.received,
             waited: self.received.elapsed(),
             peer: &self.peer,
+            span: self.span.as_ref(),
         })
     }
 }

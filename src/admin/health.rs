@@ -46,6 +46,10 @@ pub(super) async fn readyz(State(status): State<Status>, RawQuery(query): RawQue
     (code, text).into_response()
 }
 
+pub(super) fn is_ready(status: &Status) -> bool {
+    checks(status).iter().all(|check| check.ok)
+}
+
 fn is_verbose(query: Option<String>) -> bool {
     query.is_some_and(|query| {
         query

@@ -1,11 +1,13 @@
 //! The sidecar port: health, readiness, status and metrics over HTTP, on a thread of its own so that
-//! it answers however busy the data port is.
+//! it answers however busy the data port is; and the admin API, there or on a port of its own.
 
+mod api;
 mod health;
 mod server;
 
 use crate::conn::{self, Registry};
 use crate::lifecycle::Lifecycle;
+use crate::router::document::ETag;
 use crate::telemetry::Exporter;
 use axum::Router;
 use axum::routing::get;
@@ -16,7 +18,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+pub use api::{
+    Answer, Api, Change, Control, DrainView, Edit, HandlerLoad, HandlerView, Loopback,
+    MAX_TOKENS_BYTES, Precondition, Rates, Refused, Rules, Scope, Scopes, Setting, Tokens, Version,
+    WriteError, Written,
+};
 pub(crate) use server::MAX_CONNECTIONS;
+pub use server::{Gate, Ports};
 
 /// Connections that the kernel keeps waiting: in a burst above it a probe would wait a second for its
 /// second SYN.
@@ -33,6 +41,8 @@ pub struct RoutesStatus {
     pub revision: u64,
     /// The hash of its content, in hex.
     pub hash: String,
+    /// Its tag; `None` before there is one.
+    pub etag: Option<ETag>,
     /// Routes in it.
     pub routes: usize,
     /// Why the newest document is not live, when it is not.
@@ -109,18 +119,31 @@ pub struct Status {
     pub exporter: Arc<Exporter>,
 }
 
-/// The paths of the sidecar.
-pub fn router(status: Status) -> Router {
-    Router::new()
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// The paths of the sidecar, and those of the admin API where it has no port of its own.
+pub fn router(status: Status, api: Option<Arc<Api>>) -> Router {
+    let router = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/statusz", get(health::statusz))
         .route("/metrics", get(health::metrics))
         .route("/", get(health::index))
-        .with_state(status)
+        .with_state(status);
+    match api {
+        Some(api) => router.merge(api::router(api)),
+        None => router,
+    }
 }
 
-/// Binds the sidecar port.
+/// The paths of the admin API alone.
+pub fn admin_router(api: Arc<Api>) -> Router {
+    api::router(api)
+}
+
+/// Binds the sidecar port, or that of the admin API.
 ///
 /// # Errors
 /// The address is taken, or may not be used.
@@ -132,7 +155,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// The socket broke.
-pub async fn serve(listener: TcpListener, status: Status) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, router: Router, gate: Gate) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    server::run(listener, router(status)).await
+    server::run(listener, router, gate).await
 }

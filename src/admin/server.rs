@@ -1,13 +1,20 @@
 //! HTTP on the sidecar port, so that no client keeps another one from its answer.
 
+use super::PeerAddr;
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 /// Connections at one time: probes, scrapers and people are few. One more closes the oldest, which
@@ -19,18 +26,68 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 16 * 1024;
 /// Time for a whole connection; a client that reads a page slower than this goes without.
 const MAX_AGE: Duration = Duration::from_secs(600);
+/// How long a client may take nothing of its answer.
+const UNREAD_FOR: Duration = Duration::from_secs(30);
+/// Time for answers under way when the process ends.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// Pause after an accept that failed for lack of a resource.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Lets what is being answered on HTTP ports go out before the process ends.
+#[derive(Debug)]
+pub struct Ports {
+    stop: watch::Sender<bool>,
+    open: mpsc::Sender<()>,
+    closed: mpsc::Receiver<()>,
+}
+
+/// What a port needs to know of its end.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    stop: watch::Receiver<bool>,
+    /// Every connection holds one of these.
+    open: mpsc::WeakSender<()>,
+}
+
+impl Default for Ports {
+    fn default() -> Ports {
+        let (open, closed) = mpsc::channel(1);
+        let stop = watch::Sender::new(false);
+        Ports { stop, open, closed }
+    }
+}
+
+impl Ports {
+    /// For a port that is about to be served.
+    pub fn gate(&self) -> Gate {
+        Gate {
+            stop: self.stop.subscribe(),
+            open: self.open.downgrade(),
+        }
+    }
+
+    /// Closes idle connections, and waits at most half a second for those that are being answered.
+    pub async fn finish(self) {
+        let Ports {
+            stop,
+            open,
+            mut closed,
+        } = self;
+        stop.send_replace(true);
+        drop(open);
+        let _ = tokio::time::timeout(LAST_ANSWERS, closed.recv()).await;
+    }
+}
+
 /// Serves until the process ends.
-pub(super) async fn run(listener: TcpListener, router: Router) -> io::Result<()> {
+pub(super) async fn run(listener: TcpListener, router: Router, gate: Gate) -> io::Result<()> {
     let mut open = VecDeque::new();
     let mut failing = false;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, addr)) => {
                 failing = false;
-                let task = tokio::spawn(connection(stream, router.clone()));
+                let task = tokio::spawn(connection(stream, addr, router.clone(), gate.clone()));
                 make_room(&mut open);
                 open.push_back(task.abort_handle());
             }
@@ -58,12 +115,31 @@ fn make_room(open: &mut VecDeque<AbortHandle>) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router) {
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
+async fn connection(stream: TcpStream, addr: SocketAddr, router: Router, mut gate: Gate) {
+    let _counted = gate.open.upgrade();
+    // Whoever takes nothing of a long answer is gone, or means no good. Without the option only the
+    // greatest age ends this.
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_FOR));
+    // A socket for both families shows IPv4 clients as IPv6 ones, whose loopback is none.
+    let peer = PeerAddr(SocketAddr::new(addr.ip().to_canonical(), addr.port()));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // A client that breaks HTTP, or the connection, is its own fault and no news.
-    let _ = tokio::time::timeout(MAX_AGE, served).await;
+        .max_buf_size(MAX_HEAD);
+    let mut served = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let to_the_end = async {
+        // A client that breaks HTTP, or the connection, is its own fault and no news.
+        tokio::select! {
+            _ = served.as_mut() => return,
+            _ = gate.stop.wait_for(|stop| *stop) => {}
+        }
+        served.as_mut().graceful_shutdown();
+        let _ = served.await;
+    };
+    let _ = tokio::time::timeout(MAX_AGE, to_the_end).await;
 }

@@ -1,7 +1,7 @@
 //! Looks at what a configuration would serve, without serving it.
 
 use super::routes::open_store;
-use super::settings;
+use super::{access, settings};
 use crate::config::Config;
 use crate::dispatch;
 use crate::router::document::{Document, Problem, Problems};
@@ -16,6 +16,8 @@ pub struct Check {
     pub document: Option<Document>,
     /// What is wrong with the handlers, by key.
     pub handlers: Option<String>,
+    /// What is wrong with the tokens of the admin API, by key.
+    pub tokens: Option<String>,
     /// What is wrong with the routes: the document itself or, if it is valid, its binding.
     pub routes: Problems,
     /// What is valid and probably not meant.
@@ -46,6 +48,7 @@ pub fn check(config: &Config) -> io::Result<Check> {
         source,
         document: None,
         handlers: None,
+        tokens: access::rules(config).err(),
         routes: Problems::default(),
         warnings: Problems::default(),
     };

@@ -10,12 +10,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// and what is opened in passing.
 const OTHERS: usize = conn::MAX_LINGERING + 64;
 
-/// `wanted` connections, or as many as there is room for.
-pub(super) fn room_for(wanted: usize) -> usize {
+/// `wanted` connections, or as many as there is room for beside so many ports that speak HTTP.
+pub(super) fn room_for(wanted: usize, http_ports: usize) -> usize {
     let Some(limit) = soft_limit() else {
         return wanted;
     };
-    let room = room_within(limit);
+    let room = room_within(limit, http_ports);
     if wanted > room {
         tracing::warn!(
             key = "data.max_connections",
@@ -29,8 +29,8 @@ pub(super) fn room_for(wanted: usize) -> usize {
 }
 
 /// With a very low limit the connections get a quarter, lest there be none at all.
-fn room_within(limit: usize) -> usize {
-    let kept = OTHERS + admin::MAX_CONNECTIONS;
+fn room_within(limit: usize, http_ports: usize) -> usize {
+    let kept = OTHERS + http_ports * admin::MAX_CONNECTIONS;
     limit.saturating_sub(kept).max(limit / 4).max(1)
 }
 
@@ -62,9 +62,9 @@ mod tests {
 
     #[test]
     fn the_sidecar_keeps_its_descriptors() {
-        assert_eq!(room_within(20_000), 19_552);
-        assert_eq!(room_within(1024), 576);
-        assert_eq!(room_within(256), 64);
-        assert_eq!(room_within(0), 1);
+        assert_eq!(room_within(20_000, 1), 19_552);
+        assert_eq!(room_within(1024, 1), 576);
+        assert_eq!(room_within(256, 1), 64);
+        assert_eq!(room_within(0, 1), 1);
     }
 }

@@ -1,6 +1,8 @@
 //! The orderly stop: GOAWAY to everyone, evenly; finish what is in flight; CLOSING; close.
 
+use super::control::DrainWish;
 use super::{Server, Signals};
+use crate::admin::DrainView;
 use crate::conn::{Order, Registry};
 use crate::lifecycle::{DrainCause, DrainPlan, Stage};
 use crate::telemetry::random_unit;
@@ -12,14 +14,17 @@ use std::time::{Duration, Instant};
 /// How often connections that came late are looked for.
 const TICK: Duration = Duration::from_millis(50);
 /// What a connection may take to notice that its linger time is over, and the least that the last
-/// frames get.
+/// frames, and after them the last spans, get.
 const MARGIN: Duration = Duration::from_millis(500);
+/// The longest that spans are waited for, whatever the configuration says.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// Clients are told to wait up to this long before they dial again, each for a time of its own.
 const REDIAL_SPREAD: Duration = Duration::from_secs(1);
 
 /// A drain under way.
 struct Drain {
     plan: DrainPlan,
+    cause: DrainCause,
     began: Instant,
     /// Connections at the beginning, in the order in which they are told.
     first: Vec<u64>,
@@ -30,8 +35,12 @@ struct Drain {
 /// Runs the whole drain; the caller has made it visible already.
 pub(super) async fn run(server: &mut Server, cause: DrainCause) {
     let mut drain = Drain::new(server, cause);
+    if let Some(wish) = server.wish.take() {
+        drain.grant(wish, server);
+    }
     loop {
         let stage = drain.plan.stage(Instant::now());
+        drain.show(server, stage);
         match stage {
             Stage::Delay => {}
             Stage::Spread => drain.spread(&server.registry),
@@ -52,6 +61,7 @@ pub(super) async fn run(server: &mut Server, cause: DrainCause) {
             () = tokio::time::sleep_until(drain.next_look()) => {}
             () = server.registry.empty(), if stage != Stage::Delay => {}
             hasten = server.signals.hasten() => if hasten { drain.hasten() },
+            Some(wish) = server.wishes.recv() => drain.grant(wish, server),
         }
     }
     drain.close(server).await;
@@ -97,6 +107,7 @@ impl Drain {
         let (told, finishing) = (HashSet::new(), HashSet::new());
         Drain {
             plan,
+            cause,
             began,
             first,
             told,
@@ -109,6 +120,28 @@ impl Drain {
         let soon = Instant::now() + TICK;
         let change = self.plan.next_change(Instant::now());
         change.map_or(soon, |change| change.min(soon)).into()
+    }
+
+    /// Does what the admin API was asked for, and lets it tell.
+    fn grant(&mut self, wish: DrainWish, server: &Server) {
+        if wish.hasten {
+            self.hasten();
+        }
+        self.show(server, self.plan.stage(Instant::now()));
+        // Whoever asked may have lost their patience.
+        let _ = wish.seen.send(());
+    }
+
+    /// Lets the admin API show how far it is.
+    fn show(&self, server: &Server, stage: Stage) {
+        server.shared.set_drain(DrainView {
+            stage: stage.name(),
+            cause: self.cause.to_string(),
+            began: self.began,
+            ends: self.plan.deadline(Stage::Flush),
+            connections_at_start: self.first.len(),
+            told: self.told.len(),
+        });
     }
 
     fn hasten(&mut self) {
@@ -156,10 +189,14 @@ impl Drain {
     /// Closes the port, ends what is left and sums up.
     async fn close(&mut self, server: &mut Server) {
         server.status.refusing.store(true, Ordering::Relaxed);
+        // It may come early. Nobody listens for wishes from here on.
+        self.show(server, Stage::Flush);
         stop_accepting(server).await;
         self.finish(&server.registry);
         let cut = server.registry.len();
         if cut > 0 {
+            // Or the places of those that are cut off would go to others, to be cut off in turn.
+            server.scheduler.stop();
             server.registry.order_all(&Order::Cut);
             let _ = tokio::time::timeout(self.last_wait(server), server.registry.empty()).await;
         }
@@ -174,6 +211,16 @@ impl Drain {
             seconds,
             "drained"
         );
+        // What connections had to tell is told; whatever is left of the drain is for exporting it.
+        server.spans.flush(self.flush_time(server)).await;
+    }
+
+    /// How long spans have to get away.
+    fn flush_time(&self, server: &Server) -> Duration {
+        let ends = self.plan.deadline(Stage::Flush);
+        let left = ends.saturating_duration_since(Instant::now());
+        let window = server.config.drain.flush.min(FLUSH_MAX);
+        window.min(left.max(MARGIN))
     }
 
     /// How long connections have for their last frames: as long as they may linger, but never beyond

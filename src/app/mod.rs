@@ -1,6 +1,8 @@
 //! The composition root: the only part that knows every other one.
 
+mod access;
 mod check;
+mod control;
 mod descriptors;
 mod drain;
 mod reload;
@@ -10,13 +12,17 @@ mod threads;
 
 pub use check::{Check, check};
 
-use crate::admin::{self, Status};
+use crate::admin::{self, Api, Ports, Status};
 use crate::config::Config;
 use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
 use crate::lifecycle::{Backoff, DrainCause, Event, Lifecycle, Phase};
 use crate::scheduler::{self, Scheduler};
-use crate::telemetry::{ConnMetrics, Exporter, LogControl, ProcessMetrics, RouteCatalog};
+use crate::telemetry::{
+    self, ConnMetrics, Exporter, LogControl, LogError, ProcessMetrics, RouteCatalog, Sampling,
+    Spans,
+};
+use control::{DrainWish, MAX_WISHES, Shared};
 use routes::Routes;
 use std::io;
 use std::net::SocketAddr;
@@ -25,7 +31,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// The least pause between two attempts to start: full jitter may give none at all, and a fault that
@@ -40,7 +46,7 @@ pub type Reload = Box<dyn Fn() -> Result<Config, String>>;
 /// # Errors
 /// Something without which there is no point in trying again: no threads, no signals, a second
 /// server in one process.
-pub fn serve(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Result<()> {
+pub fn serve(config: Config, observed: Observed, reload: Reload) -> io::Result<()> {
     // The control loop, timers, and the work of handlers that do not answer at once.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.data.worker_threads())
@@ -48,7 +54,7 @@ pub fn serve(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Re
         .enable_all()
         .build()?;
     let served = runtime.block_on(async {
-        let mut server = Server::start(config, logs, reload)?;
+        let server = Server::start(config, observed, reload)?;
         server.run().await;
         Ok(())
     });
@@ -57,22 +63,51 @@ pub fn serve(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Re
     served
 }
 
+/// Logs and spans of a process. The default has none.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// Where logs are changed and flushed.
+    pub logs: Option<LogControl>,
+    /// Where spans go.
+    pub spans: Spans,
+}
+
+/// Has the process log as it is configured. Spans go out once it [serves](serve).
+///
+/// # Errors
+/// Logs go elsewhere already, or there is no thread to be had.
+pub fn observe(config: &Config) -> Result<Observed, LogError> {
+    let spans = Spans::new(settings::traces(config));
+    let logs = telemetry::init_logs(&settings::logs(config), &spans)?;
+    let logs = Some(logs);
+    Ok(Observed { logs, spans })
+}
+
 /// A running server.
 struct Server {
     config: Config,
     reload: Reload,
-    logs: Option<LogControl>,
+    spans: Spans,
+    sampling: Sampling,
     lifecycle: Lifecycle,
     metrics: ProcessMetrics,
     conn_metrics: Arc<ConnMetrics>,
     registry: Arc<Registry>,
-    routes: Routes,
+    scheduler: Arc<Scheduler>,
+    routes: Arc<Routes>,
+    shared: Arc<Shared>,
+    api: Arc<Api>,
+    wishes: mpsc::Receiver<DrainWish>,
+    /// The wish that the drain began with.
+    wish: Option<DrainWish>,
     settings: watch::Sender<Settings>,
     status: Status,
     workers: Vec<Handle>,
     signals: Signals,
     accepting: Option<JoinHandle<()>>,
+    ports: Ports,
     sidecar_bound: bool,
+    admin_bound: bool,
 }
 
 /// The signals that mean something.
@@ -82,20 +117,33 @@ struct Signals {
     hangup: Signal,
 }
 
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// What may happen while the server runs.
 enum Wake {
     Drain(DrainCause),
+    Wish(DrainWish),
     Reload,
     Routes,
 }
 
 impl Server {
-    fn start(config: Config, logs: Option<LogControl>, reload: Reload) -> io::Result<Server> {
+    fn start(config: Config, observed: Observed, reload: Reload) -> io::Result<Server> {
+        let Observed { logs, mut spans } = observed;
         descriptors::raise_limit();
-        let exporter = Arc::new(Exporter::install().map_err(io::Error::other)?);
+        let exporter = Exporter::install().map_err(io::Error::other)?;
+        let exporter = Arc::new(exporter.with_logs(logs.clone()));
         let metrics = ProcessMetrics::new(Phase::ALL.map(Phase::name));
         let catalog = Arc::new(RouteCatalog::default());
-        let conn_metrics = Arc::new(ConnMetrics::new(Arc::clone(&catalog)));
+        let (conn_metrics, sampling) = watch_connections(&mut spans, &config, &catalog);
         exporter.show(Arc::clone(&conn_metrics));
         let threads = config.data.worker_threads();
         let pulses = threads::pulses(threads);
@@ -105,7 +153,8 @@ impl Server {
         let (lifecycle, registry) = (Lifecycle::new(), Arc::new(Registry::default()));
         let queues = Arc::clone(exporter.queues());
         let scheduler = Arc::new(Scheduler::new(scheduler::DEFAULT_LIMITS, queues));
-        let routes = Routes::new(&config, scheduler, catalog, metrics.clone());
+        let routes = Routes::new(&config, Arc::clone(&scheduler), catalog, metrics.clone());
+        let routes = Arc::new(routes);
         let settings = watch::Sender::new(settings::connections(&config));
         let status = Status {
             server_id: config.server_id.as_str().into(),
@@ -117,37 +166,54 @@ impl Server {
             refusing: Arc::new(AtomicBool::new(false)),
             exporter,
         };
-        let signals = Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        };
+        let (wish, wishes) = mpsc::channel(MAX_WISHES);
+        let shared = Arc::new(Shared::new(
+            Arc::clone(&routes),
+            Arc::clone(&scheduler),
+            &config,
+            Arc::clone(&conn_metrics),
+            logs,
+            wish,
+        ));
+        let api = admin_api(&config, &shared, sampling.clone(), &status)?;
+        tokio::spawn(access::watch(Arc::clone(&api), Arc::clone(&shared)));
+        let signals = Signals::listen()?;
         Ok(Server {
             config,
             reload,
-            logs,
+            spans,
+            sampling,
             lifecycle,
             metrics,
             conn_metrics,
             registry,
+            scheduler,
             routes,
+            shared,
+            api,
+            wishes,
+            wish: None,
             settings,
             status,
             workers,
             signals,
             accepting: None,
+            ports: Ports::default(),
             sidecar_bound: false,
+            admin_bound: false,
         })
     }
 
-    async fn run(&mut self) {
+    async fn run(mut self) {
         let cause = match self.become_ready().await {
             Some(cause) => cause,
             None => self.serve_until_drain().await,
         };
         self.transition(Event::Drain { cause });
-        drain::run(self, cause).await;
+        drain::run(&mut self, cause).await;
         self.transition(Event::Stopped);
+        // Whoever asked for the drain is still being told that it began.
+        self.ports.finish().await;
     }
 
     fn transition(&self, event: Event) {
@@ -177,6 +243,7 @@ impl Server {
             tracing::error!(%what, ?wait, "cannot serve, trying again");
             match self.wait_to_retry(wait).await {
                 Wake::Drain(cause) => return Some(cause),
+                Wake::Wish(wish) => return Some(self.wished(wish)),
                 Wake::Reload => reload::run(self),
                 Wake::Routes => {}
             }
@@ -197,7 +264,14 @@ impl Server {
             _ = hangup.recv() => Wake::Reload,
             _ = terminate.recv() => Wake::Drain(DrainCause::Terminate),
             _ = interrupt.recv() => Wake::Drain(DrainCause::Interrupt),
+            Some(wish) = self.wishes.recv() => Wake::Wish(wish),
         }
+    }
+
+    /// Keeps the wish until it shows.
+    fn wished(&mut self, wish: DrainWish) -> DrainCause {
+        self.wish = Some(wish);
+        DrainCause::Admin
     }
 
     async fn try_start(&mut self) -> Result<(), String> {
@@ -206,9 +280,21 @@ impl Server {
             let error = |error: io::Error| format!("cannot listen on {addr} (sidecar): {error}");
             let listener = admin::bind(addr).map_err(error)?;
             let bound = listener.local_addr().map_err(error)?;
-            threads::start_sidecar(listener, self.status.clone()).map_err(error)?;
+            let api = self.config.admin.listen.is_none();
+            let api = api.then(|| Arc::clone(&self.api));
+            let router = admin::router(self.status.clone(), api);
+            threads::start_http("sidecar", listener, router, self.ports.gate()).map_err(error)?;
             self.sidecar_bound = true;
             say("sidecar", bound);
+        }
+        if let Some(addr) = self.config.admin.listen.filter(|_| !self.admin_bound) {
+            let error = |error: io::Error| format!("cannot listen on {addr} (admin): {error}");
+            let listener = admin::bind(addr).map_err(error)?;
+            let bound = listener.local_addr().map_err(error)?;
+            let router = admin::admin_router(Arc::clone(&self.api));
+            threads::start_http("admin", listener, router, self.ports.gate()).map_err(error)?;
+            self.admin_bound = true;
+            say("admin", bound);
         }
         self.routes.load_first().await?;
         let listener = self.bind_data()?;
@@ -239,15 +325,55 @@ impl Server {
                 _ = terminate.recv() => Wake::Drain(DrainCause::Terminate),
                 _ = interrupt.recv() => Wake::Drain(DrainCause::Interrupt),
                 _ = hangup.recv() => Wake::Reload,
+                Some(wish) = self.wishes.recv() => Wake::Wish(wish),
                 () = self.routes.changed() => Wake::Routes,
             };
             match wake {
                 Wake::Drain(cause) => return cause,
+                Wake::Wish(wish) => return self.wished(wish),
                 Wake::Reload => reload::run(self),
                 Wake::Routes => {}
             }
         }
     }
+}
+
+/// Has connections counted and their spans exported. That spans cannot be is no reason not to serve.
+fn watch_connections(
+    spans: &mut Spans,
+    config: &Config,
+    catalog: &Arc<RouteCatalog>,
+) -> (Arc<ConnMetrics>, Sampling) {
+    let mut connections = ConnMetrics::new(Arc::clone(catalog));
+    connections.set_counting(config.metrics.enabled);
+    for why in &config.tracing.ignored {
+        tracing::warn!(%why, "a variable of OpenTelemetry is ignored");
+    }
+    let (sampling, started) = spans.start(&mut connections, catalog);
+    if let Err(error) = started {
+        tracing::error!(%error, "no spans are exported");
+    }
+    (Arc::new(connections), sampling)
+}
+
+/// The admin API by these settings.
+fn admin_api(
+    config: &Config,
+    shared: &Arc<Shared>,
+    sampling: Sampling,
+    status: &Status,
+) -> io::Result<Arc<Api>> {
+    let rules = access::rules(config);
+    let rules = rules.map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem))?;
+    let control = Arc::clone(shared) as Arc<dyn admin::Control>;
+    let max_document = config.routes.max_bytes;
+    Ok(Arc::new(Api::new(
+        control,
+        sampling,
+        status.clone(),
+        rules,
+        max_document,
+    )))
 }
 
 /// Tells on standard output where a port is, for people and for scripts that asked for port 0. Logs

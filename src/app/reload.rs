@@ -1,7 +1,8 @@
 //! SIGHUP: takes what may change at run time, and says what needs a restart.
 
-use super::{Server, settings};
+use super::{Server, access, settings};
 use crate::config::Config;
+use crate::telemetry::SamplingSettings;
 use std::sync::atomic::Ordering;
 
 /// Loads the configuration again and applies what differs, all of it or nothing.
@@ -27,17 +28,30 @@ pub(super) fn run(server: &mut Server) {
         diff.needs_restart.join(" "),
     );
     tracing::info!(changed, restart, "configuration reloaded");
+    server.shared.set_config(&config);
     server.config = config;
 }
 
 fn apply(server: &mut Server, config: &Config) -> Result<(), String> {
     // First what may fail for reasons that the configuration alone does not show. The filter was
     // parsed already; that it cannot be set says only that nobody logs.
-    server.routes.reconfigure(config, &server.config)?;
-    if let Some(logs) = &server.logs
-        && let Err(error) = logs.set_filter(&config.log.filter)
+    let rules = access::rules(config)?;
+    server.routes.reconfigure(config)?;
+    server.api.set_rules(rules);
+    // What was changed at run time stays, unless the configuration has changed too.
+    if config.log.filter != server.config.log.filter
+        && let Err(error) = server.shared.use_filter(&config.log.filter)
     {
         tracing::warn!(%error, "the log filter stays");
+    }
+    let sampling = settings::sampling(config);
+    if sampling != settings::sampling(&server.config) {
+        let routes = server.sampling.get().routes;
+        let sampling = SamplingSettings { routes, ..sampling };
+        server
+            .sampling
+            .set(sampling)
+            .map_err(|error| error.to_string())?;
     }
     // For connections from now on; those that are open keep what they were accepted with.
     server.settings.send_replace(settings::connections(config));

@@ -1,24 +1,29 @@
 //! The live routes: from the store to the table, and what to say when a document is refused.
 
+mod write;
+
 use super::settings;
-use crate::admin::RoutesStatus;
+use crate::admin::{RoutesStatus, Version};
+use crate::background;
 use crate::config::{Config, HandlerConfig};
-use crate::dispatch::{BoundRoute, bind};
+use crate::dispatch::{self, BoundRoute, bind};
 use crate::handler::Handlers;
-use crate::router::document::{Document, Loaded, ParseOptions};
+use crate::router::document::{Document, Loaded, ParseOptions, Problems};
 use crate::router::handle::Handle;
 use crate::router::store::{FileStore, FileStoreOptions, MemoryStore, RouteStore, StoreError};
 use crate::scheduler::Scheduler;
 use crate::telemetry::{ProcessMetrics, RouteCatalog};
+use arc_swap::ArcSwapOption;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// How often it is noted that the live table is still the store's.
 const CONFIRM: Duration = Duration::from_secs(1);
 
-/// Keeps the live table in step with the store.
+/// Keeps the live table in step with the store, whoever changes that: this server or somebody else.
 pub(super) struct Routes {
     store: Arc<dyn RouteStore>,
     source: String,
@@ -26,12 +31,35 @@ pub(super) struct Routes {
     scheduler: Arc<Scheduler>,
     catalog: Arc<RouteCatalog>,
     metrics: ProcessMetrics,
-    handler_configs: BTreeMap<String, HandlerConfig>,
-    handlers: Handlers,
-    revision_on_answers: bool,
-    /// The document of the live table.
-    live: Option<Document>,
+    /// Held while a table is made, which takes a moment for a large one.
+    state: Mutex<State>,
+    /// The document of the live table, for those who must not wait.
+    live: ArcSwapOption<Version>,
     status: watch::Sender<RoutesStatus>,
+    /// Held from reading what the store holds to making it live: one write, or one change that was
+    /// noticed, after the other.
+    turn: tokio::sync::Mutex<()>,
+    /// Writes that were begun.
+    writes: AtomicU64,
+}
+
+/// What a table is made of.
+struct State {
+    handler_configs: BTreeMap<String, HandlerConfig>,
+    /// `None` until they are first built.
+    handlers: Option<Handlers>,
+    revision_on_answers: bool,
+}
+
+impl State {
+    /// Builds the handlers unless they are there.
+    fn handlers(&mut self) -> Result<Handlers, String> {
+        if let Some(handlers) = &self.handlers {
+            return Ok(handlers.clone());
+        }
+        let handlers = settings::handlers(&self.handler_configs, None)?;
+        Ok(self.handlers.insert(handlers).clone())
+    }
 }
 
 impl Routes {
@@ -50,11 +78,15 @@ impl Routes {
             scheduler,
             catalog,
             metrics,
-            handler_configs: config.handlers.clone(),
-            handlers: Handlers::new(),
-            revision_on_answers: config.routes.revision_on_answers,
-            live: None,
+            state: Mutex::new(State {
+                handler_configs: config.handlers.clone(),
+                handlers: None,
+                revision_on_answers: config.routes.revision_on_answers,
+            }),
+            live: ArcSwapOption::empty(),
             status: watch::Sender::new(RoutesStatus::default()),
+            turn: tokio::sync::Mutex::new(()),
+            writes: AtomicU64::new(0),
         }
     }
 
@@ -66,53 +98,108 @@ impl Routes {
         self.status.subscribe()
     }
 
+    /// The handlers by name; none before they are first built.
+    pub(super) fn handlers(&self) -> Handlers {
+        self.state().handlers.clone().unwrap_or_default()
+    }
+
+    pub(super) fn live(&self) -> Option<Arc<Version>> {
+        self.live.load_full()
+    }
+
+    /// A panic elsewhere cannot leave it half changed: it is changed in single steps.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Loads the first document.
     ///
     /// # Errors
     /// Why there are no routes to serve by.
-    pub(super) async fn load_first(&mut self) -> Result<(), String> {
-        if self.live.is_some() {
+    pub(super) async fn load_first(self: &Arc<Self>) -> Result<(), String> {
+        let _turn = self.turn.lock().await;
+        if self.live().is_some() {
             return Ok(());
         }
-        self.handlers = settings::handlers(&self.handler_configs, None)?;
+        // A body file may have come by now, or have changed.
+        self.state().handlers = None;
+        self.state().handlers()?;
         let loaded = self.store.load().await.map_err(|error| explain(&error));
-        let applied = loaded.and_then(|loaded| self.apply(loaded));
-        applied.inspect_err(|problem| self.refused(problem))
+        self.take(loaded)
     }
 
     /// Waits for a reason to try [`Routes::load_first`] again: the store holds something else. Never
     /// ends when the routes are not what is missing. Cancel safe.
     pub(super) async fn first_may_load(&self) {
-        match &self.live {
+        match self.live() {
             Some(_) => std::future::pending().await,
             // Whatever it is now, the next attempt loads it and says what is wrong with it.
             None => drop(self.store.changed().await),
         }
     }
 
-    /// Waits for the store to hold something else, and makes it live if it is good.
-    pub(super) async fn changed(&mut self) {
-        let store = Arc::clone(&self.store);
-        let mut changed = store.changed();
+    /// Waits for the store to hold something else, and makes it live if it is good. What was
+    /// noticed is taken even if the future is dropped.
+    pub(super) async fn changed(self: &Arc<Self>) {
+        let writes = self.writes.load(Ordering::Acquire);
+        let mut changed = self.store.changed();
         let loaded = loop {
             tokio::select! {
                 loaded = &mut changed => break loaded,
                 () = tokio::time::sleep(CONFIRM) => self.confirm(),
             }
         };
-        let applied = loaded
-            .map_err(|error| explain(&error))
-            .and_then(|loaded| self.apply(loaded));
-        if let Err(problem) = applied {
-            tracing::error!(source = self.source, %problem, "routes refused, the last good ones stay");
-            self.refused(&problem);
+        drop(changed);
+        let taking = tokio::spawn(Arc::clone(self).noticed(loaded, writes));
+        // It fails with the whole process only.
+        let _ = taking.await;
+    }
+
+    /// Makes live what the store was seen to hold when there had been so many writes.
+    async fn noticed(self: Arc<Self>, mut loaded: Result<Loaded, StoreError>, writes: u64) {
+        let _turn = self.turn.lock().await;
+        if self.writes.load(Ordering::Acquire) != writes {
+            // It may be what a write of ours has replaced, or has made live, meanwhile.
+            loaded = self.store.load().await;
+            let live = self.live();
+            let is_live =
+                |loaded: &Loaded| live.is_some_and(|live| live.document == loaded.document);
+            if loaded.as_ref().is_ok_and(is_live) {
+                return self.confirmed();
+            }
         }
+        let this = Arc::clone(&self);
+        let taking = background::run(move || {
+            let loaded = loaded.map_err(|error| explain(&error));
+            if let Err(problem) = this.take(loaded) {
+                let source = &this.source;
+                tracing::error!(source, %problem, "routes refused, the last good ones stay");
+            }
+        });
+        let _ = taking.await;
+    }
+
+    fn take(&self, loaded: Result<Loaded, String>) -> Result<(), String> {
+        let taken = loaded.and_then(|Loaded { document, warnings }| {
+            for warning in warnings.iter() {
+                tracing::warn!(source = self.source, %warning, "routes");
+            }
+            self.apply(Arc::new(Version::new(document)))
+        });
+        taken.inspect_err(|problem| self.refused(problem))
+    }
+
+    /// The store holds what is live.
+    fn confirmed(&self) {
+        self.metrics.routes_confirmed();
+        self.status
+            .send_if_modified(|status| status.problem.take().is_some());
     }
 
     /// The store is being watched and says nothing: unless what it said last was refused, it holds
     /// what is live.
     fn confirm(&self) {
-        if self.live.is_some() && self.status.borrow().problem.is_none() {
+        if self.live().is_some() && self.status.borrow().problem.is_none() {
             self.metrics.routes_confirmed();
         }
     }
@@ -122,65 +209,69 @@ impl Routes {
         self.store.poke();
     }
 
-    /// Takes handlers, limits and options of a new configuration in place of those of `old`.
+    /// Takes handlers, limits and options of a new configuration.
     ///
     /// # Errors
     /// The live routes cannot be served with them; the old ones stay.
-    pub(super) fn reconfigure(&mut self, config: &Config, old: &Config) -> Result<(), String> {
-        let before = Some((&self.handler_configs, &self.handlers));
-        let handlers = settings::handlers(&config.handlers, before)?;
-        let old_handlers = std::mem::replace(&mut self.handlers, handlers);
-        self.revision_on_answers = config.routes.revision_on_answers;
-        settings::schedule(&self.scheduler, config);
-        let result = match &self.live {
-            Some(document) => self.bind(&document.clone()),
-            None => Ok(()),
+    pub(super) fn reconfigure(&self, config: &Config) -> Result<(), String> {
+        let mut state = self.state();
+        let handlers = {
+            let before = state.handlers.as_ref();
+            let before = before.map(|handlers| (&state.handler_configs, handlers));
+            settings::handlers(&config.handlers, before)?
         };
-        if result.is_ok() {
-            self.handler_configs = config.handlers.clone();
-        } else {
-            self.handlers = old_handlers;
-            self.revision_on_answers = old.routes.revision_on_answers;
-            settings::schedule(&self.scheduler, old);
+        let on_answers = config.routes.revision_on_answers;
+        let live = self.live();
+        if let Some(live) = &live {
+            // Before the limits change: a handler whose queue is taken away does not get it back.
+            let problems = dispatch::check(&live.document, &handlers);
+            if !problems.is_empty() {
+                return Err(problems.to_string());
+            }
         }
-        result
+        settings::schedule(&self.scheduler, config);
+        if let Some(live) = &live {
+            let bound = self.bind(&live.document, &handlers, on_answers);
+            bound.map_err(|problems| problems.to_string())?;
+        }
+        state.handlers = Some(handlers);
+        state.revision_on_answers = on_answers;
+        state.handler_configs = config.handlers.clone();
+        Ok(())
     }
 
-    fn apply(&mut self, loaded: Loaded) -> Result<(), String> {
-        let Loaded { document, warnings } = loaded;
-        for warning in warnings.iter() {
-            tracing::warn!(source = self.source, %warning, "routes");
-        }
-        self.bind(&document)
+    /// Makes a document live. Takes a moment for a large one.
+    fn apply(&self, version: Arc<Version>) -> Result<(), String> {
+        let mut state = self.state();
+        let handlers = state.handlers()?;
+        let document = &version.document;
+        self.bind(document, &handlers, state.revision_on_answers)
             .map_err(|problems| format!("{}: {problems}", self.source))?;
         let (routes, revision) = (document.routes.len(), document.revision);
         tracing::info!(source = self.source, routes, revision, "routes are live");
-        self.catalog.set_hash(document.hash_hex());
+        self.catalog.set_hash(version.hash.clone());
         self.metrics.routes_live(revision);
         self.status.send_replace(RoutesStatus {
             source: Some(self.source.clone()),
             revision,
-            hash: document.hash_hex(),
+            hash: version.hash.clone(),
+            etag: Some(version.etag),
             routes,
             problem: None,
         });
-        self.live = Some(document);
+        self.live.store(Some(version));
         Ok(())
     }
 
-    fn bind(&self, document: &Document) -> Result<(), String> {
+    fn bind(
+        &self,
+        document: &Document,
+        handlers: &Handlers,
+        on_answers: bool,
+    ) -> Result<(), Problems> {
         let before = self.table.table();
-        let on_answers = self.revision_on_answers;
-        let (handlers, scheduler) = (&self.handlers, &self.scheduler);
-        let table = bind(
-            document,
-            handlers,
-            scheduler,
-            &self.catalog,
-            &before,
-            on_answers,
-        )
-        .map_err(|problems| problems.to_string())?;
+        let (scheduler, catalog) = (&self.scheduler, &self.catalog);
+        let table = bind(document, handlers, scheduler, catalog, &before, on_answers)?;
         self.table.store(table);
         Ok(())
     }

@@ -1,9 +1,12 @@
 //! From the configuration to the settings that each part has of its own.
 
-use crate::config::{Config, HandlerConfig, Latency, ProxyProtocol, Readiness, StaticBody};
+use crate::config::{
+    Config, HandlerConfig, Latency, LogFormat, OtlpProtocol, ProxyProtocol, Readiness, StaticBody,
+};
 use crate::conn::{ConnSettings, ListenSettings, Settings};
 use crate::handler::{self, Handler, Handlers};
 use crate::scheduler::{Limits, Scheduler};
+use crate::telemetry::{self, LogSettings, LogStyle, SamplingSettings, TraceSettings};
 use mcpd_proto::session::{HeartbeatSettings, ServerSettings};
 use std::collections::BTreeMap;
 use std::io;
@@ -36,10 +39,11 @@ pub(super) fn connections(config: &Config) -> Settings {
         close_linger: limits.close_linger,
         allow_plaintext_token: data.allow_plaintext_token,
     };
+    let http_ports = 1 + usize::from(config.admin.listen.is_some());
     let listen = ListenSettings {
         addr: data.listen,
         backlog: data.backlog,
-        max_connections: super::descriptors::room_for(data.max_connections),
+        max_connections: super::descriptors::room_for(data.max_connections, http_ports),
         accepts_per_second: data.accepts_per_second.unwrap_or_default(),
         proxy_protocol: data.proxy_protocol == ProxyProtocol::Required,
         proxy_timeout: limits.hello_timeout,
@@ -49,6 +53,51 @@ pub(super) fn connections(config: &Config) -> Settings {
     Settings {
         listen: Arc::new(listen),
         conn: Arc::new(conn),
+    }
+}
+
+/// How and what to log.
+pub(super) fn logs(config: &Config) -> LogSettings {
+    LogSettings {
+        style: match config.log.format {
+            LogFormat::Auto => LogStyle::Auto,
+            LogFormat::Pretty => LogStyle::Pretty,
+            LogFormat::Json => LogStyle::Json,
+            LogFormat::Ecs => LogStyle::Ecs,
+        },
+        filter: config.log.filter.clone(),
+        server_id: config.server_id.clone(),
+    }
+}
+
+/// Where spans go.
+pub(super) fn traces(config: &Config) -> TraceSettings {
+    let tracing = &config.tracing;
+    TraceSettings {
+        endpoint: tracing.endpoint.clone().filter(|_| tracing.enabled),
+        protocol: match tracing.protocol {
+            OtlpProtocol::Grpc => telemetry::OtlpProtocol::Grpc,
+            OtlpProtocol::Http => telemetry::OtlpProtocol::Http,
+        },
+        queue: tracing.queue,
+        batch: tracing.batch,
+        interval: tracing.interval,
+        timeout: tracing.timeout,
+        server_id: config.server_id.clone(),
+        sampling: sampling(config),
+    }
+}
+
+/// What is sampled, without the routes that have a ratio of their own: these are set at run time.
+pub(super) fn sampling(config: &Config) -> SamplingSettings {
+    let tracing = &config.tracing;
+    SamplingSettings {
+        ratio: tracing.ratio,
+        control_ratio: tracing.control_ratio,
+        routes: BTreeMap::new(),
+        parent_per_second: tracing.parent_per_second,
+        slow: tracing.slow,
+        late_per_second: tracing.late_per_second,
     }
 }
 
@@ -158,6 +207,11 @@ fn build(config: &HandlerConfig) -> io::Result<Arc<dyn Handler>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_by_default_are_those_of_the_configuration() {
+        assert_eq!(traces(&Config::default()), TraceSettings::default());
+    }
 
     /// Whoever embeds a listener starts from the same limits as a server without configuration.
     #[test]

@@ -1,6 +1,7 @@
 //! The threads of the process: event loops for the data port, and one for the sidecar.
 
-use crate::admin::{self, Pulse, Status};
+use crate::admin::{self, Gate, Pulse};
+use axum::Router;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -11,6 +12,10 @@ use tokio::time::MissedTickBehavior;
 
 /// How often a data thread shows that its loop turns.
 const PULSE: Duration = Duration::from_secs(1);
+
+/// Threads beside that of an HTTP port, for what would hold up a probe, such as reading a large
+/// document. More would only take turns with those that serve.
+const BESIDE_HTTP: usize = 2;
 
 /// A pulse for each of so many data threads, and one for the threads beside them, where connections
 /// are accepted and time passes.
@@ -60,12 +65,21 @@ async fn pulse(workers: Vec<Handle>, pulses: Arc<[Pulse]>) {
     }
 }
 
-/// Serves the sidecar port on a thread of its own until the process ends.
-pub(super) fn start_sidecar(listener: TcpListener, status: Status) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    spawn("sidecar".to_owned(), runtime, async move {
-        if let Err(error) = admin::serve(listener, status).await {
-            tracing::error!(%error, "the sidecar port is lost");
+/// Serves a port that speaks HTTP on a thread of its own until the process ends.
+pub(super) fn start_http(
+    name: &'static str,
+    listener: TcpListener,
+    router: Router,
+    gate: Gate,
+) -> io::Result<()> {
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder
+        .enable_all()
+        .max_blocking_threads(BESIDE_HTTP)
+        .build()?;
+    spawn(name.to_owned(), runtime, async move {
+        if let Err(error) = admin::serve(listener, router, gate).await {
+            tracing::error!(%error, port = name, "a port is lost");
         }
     })
 }

@@ -120,8 +120,8 @@ fn find(args: &Check) -> io::Result<(Findings, Exit)> {
 impl Findings {
     fn look_at(&mut self, config: &Config) -> io::Result<()> {
         let found = app::check(config)?;
-        if let Some(problem) = found.handlers {
-            self.problems.push(Finding::handlers(problem));
+        for problem in found.handlers.into_iter().chain(found.tokens) {
+            self.problems.push(Finding::of_file(problem));
         }
         self.add_routes(&found.source, &found.routes, &found.warnings);
         if let Some(document) = &found.document {
@@ -184,20 +184,28 @@ impl Findings {
 
     /// A stop cuts off what takes longer than `drain.finish`.
     fn warn_of_timeouts(&mut self, document: &Document, config: &Config, source: &str) {
-        let mut warnings = Problems::default();
         let finish = config.drain.finish;
-        for (at, route) in document.routes.iter().enumerate() {
-            if route.timeout > finish {
-                let message = format!(
-                    "{} may take {:?}, but a stop cuts off what is not finished within \
-                     drain.finish = {finish:?}; lower the one or raise the other",
-                    route.name, route.timeout
-                );
-                let key = format!("routes[{at}].timeout");
-                warnings.push(document::Problem::new(route.line, key, message));
-            }
-        }
-        self.add_routes(source, &Problems::default(), &warnings);
+        let routes = document.routes.iter().enumerate();
+        let mut slow = routes.filter(|(_, route)| route.timeout > finish);
+        let Some((at, first)) = slow.next() else {
+            return;
+        };
+        // One for all of them: with the defaults it would be every route.
+        let (name, more, longest) = slow.fold(
+            (first.name.clone(), 0_usize, first.timeout),
+            |(name, more, longest), (_, route)| (name, more + 1, longest.max(route.timeout)),
+        );
+        let who = match more {
+            0 => format!("{name} may take {longest:?}"),
+            _ => format!("{name} and {more} more may take up to {longest:?}"),
+        };
+        let message = format!(
+            "{who}, but a stop cuts off what is not finished within drain.finish = {finish:?}; \
+             raise that, or lower the timeout of what should not be waited for"
+        );
+        let key = format!("routes[{at}].timeout");
+        let warning = document::Problem::new(first.line, key, message);
+        self.add_routes(source, &Problems::default(), &warning.into());
     }
 
     fn exit(&self) -> Exit {
@@ -255,12 +263,12 @@ impl Finding {
         }
     }
 
-    /// `handlers.<name>: what is wrong`.
-    fn handlers(problem: String) -> Finding {
+    /// `handlers.<name>: what is wrong` with a file that the configuration names.
+    fn of_file(problem: String) -> Finding {
         let (key, message) = problem.split_once(": ").unwrap_or(("handlers", &problem));
         Finding {
             about: "config",
-            origin: "handlers".to_owned(),
+            origin: key.split('.').next().unwrap_or(key).to_owned(),
             line: None,
             key: Some(key.to_owned()),
             value: None,

@@ -41,7 +41,10 @@ impl Exit {
     pub(super) fn meaning(self) -> &'static str {
         match self {
             Exit::Ok => "success",
-            Exit::Executed => "executed, but the handler said no or its result is not to be had",
+            Exit::Executed => {
+                "executed, but the handler said no or its result is not to be had; \
+                 with `--exit-code`: there are differences"
+            }
             Exit::Usage => "wrong usage or configuration; nothing was sent or bound",
             Exit::Routes => "the routes document is missing, invalid or asks for too much",
             Exit::Unreachable => {

@@ -1,18 +1,30 @@
 //! The command line: arguments in, text and an exit code out. What the commands do is done by the
 //! server ([`crate::app`]) and the client (`mcpd-client`).
 
+mod admin;
 mod advice;
 mod body;
 mod check;
+mod completions;
+mod connections;
+mod drain;
 mod exit;
 mod failure;
+mod handlers;
+mod monitor;
 mod output;
 mod peer;
 mod ping;
 mod render;
 mod report;
+mod routes;
 mod send;
 mod serve;
+mod state;
+mod table;
+mod token;
+mod trace;
+mod tuning;
 
 use clap::{Parser, Subcommand};
 use exit::Exit;
@@ -22,6 +34,8 @@ const EXAMPLES: &str = "Examples:
   mcpd serve                  a server with the routes echo and heartbeat
   mcpd send echo hello        from another terminal: prints hello
   mcpd ping                   round-trip times
+  mcpd state                  what that server is doing
+  mcpd routes get             the routes it has
   mcpd check --config mcpd.yaml --routes routes.yaml";
 
 /// A server for MCP, the Message Communication Protocol, and the tools to try it
@@ -42,6 +56,26 @@ enum Command {
     Send(send::Send),
     /// Connect and measure the round trip of heartbeats
     Ping(ping::Ping),
+    /// Look at and change the routes of a running server
+    Routes(routes::Routes),
+    /// Show what a server is doing: phase, drain, routes, connections
+    State(state::State),
+    /// Stop a server in order, as SIGTERM does
+    Drain(drain::Drain),
+    /// List the connections of a server, or close one
+    Connections(connections::Connections),
+    /// List the handlers of a server and how busy they are
+    Handlers(handlers::Handlers),
+    /// List the clients of a server and whether they are alive
+    Monitor(monitor::Monitor),
+    /// Show or change what a server logs
+    LogFilter(tuning::LogFilter),
+    /// Show or change which share of requests a server traces
+    Sampling(tuning::Sampling),
+    /// Make tokens for the admin API
+    Token(token::Token),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
 }
 
 fn help_end() -> String {
@@ -63,6 +97,16 @@ fn run(command: Command) -> Exit {
         Command::Check(args) => check::run(&args),
         Command::Send(args) => send::run(args),
         Command::Ping(args) => ping::run(&args),
+        Command::Routes(args) => routes::run(args),
+        Command::State(args) => state::run(&args),
+        Command::Drain(args) => drain::run(&args),
+        Command::Connections(args) => connections::run(&args),
+        Command::Handlers(args) => handlers::run(&args),
+        Command::Monitor(args) => monitor::run(&args),
+        Command::LogFilter(args) => tuning::log_filter(&args),
+        Command::Sampling(args) => tuning::sampling(&args),
+        Command::Token(args) => token::run(&args),
+        Command::Completions(args) => completions::run(&args),
     }
 }
 

@@ -28,6 +28,9 @@ pub(super) struct Report<'a> {
     route_revision: Option<u64>,
     granted_qos: Option<u8>,
     pub(super) elapsed_ms: Option<f64>,
+    pub(super) trace_id: Option<String>,
+    pub(super) span_id: Option<String>,
+    pub(super) sampled: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]

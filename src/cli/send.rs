@@ -7,8 +7,9 @@ use super::output::{Output, settle};
 use super::peer::{self, Peer};
 use super::render;
 use super::report::Report;
+use super::trace::{self, Tracing};
 use clap::Args;
-use mcpd_client::{Answer, Connection, Error, ErrorClass, MetaBuf, Qos, RequestBuilder};
+use mcpd_client::{Answer, Connection, Error, ErrorClass, MetaBuf, Qos, RequestBuilder, Trace};
 use mcpd_proto::session::SendError;
 use mcpd_proto::topic::Topic;
 use std::error::Error as StdError;
@@ -23,6 +24,7 @@ const EXAMPLES: &str = "Examples:
   mcpd send orders/eu/new @order.json --content-type application/json --timeout 5s
   printf 'a\\0b' | mcpd send echo - --to mcp://10.0.0.7:8080 > answer.bin
   mcpd send echo hello --json | jq .elapsed_ms
+  mcpd send echo hello --trace
 
 On a terminal, JSON is indented and control characters and bytes that are not text are escaped;
 into a pipe or file the body goes as it is. Errors go to standard error, in two lines: what
@@ -56,6 +58,8 @@ pub(super) struct Send {
     /// Media type of the body, such as application/json (default: not said)
     #[arg(long, value_name = "TYPE", value_parser = content_type)]
     content_type: Option<String>,
+    #[command(flatten)]
+    tracing: Tracing,
     /// Print one JSON object, answered or not (default: the answer's body alone)
     #[arg(long)]
     json: bool,
@@ -65,6 +69,8 @@ pub(super) struct Send {
 struct Exchange {
     server_id: Option<String>,
     elapsed: Option<Duration>,
+    /// The trace that went out with the request.
+    traced: Option<Trace>,
     outcome: Result<Answer, Failure>,
 }
 
@@ -73,17 +79,27 @@ impl Exchange {
         Exchange {
             server_id: None,
             elapsed: None,
+            traced: None,
             outcome: Err(failure.into()),
+        }
+    }
+
+    /// The server's span.
+    fn answered(&self) -> Option<Trace> {
+        match &self.outcome {
+            Ok(answer) => answer.trace(),
+            Err(failure) => failure.error.as_ref().and_then(Error::trace),
         }
     }
 }
 
 pub(super) fn run(mut args: Send) -> Exit {
     let body = args.body.take().map_or(Ok(Vec::new()), Source::read);
-    let exchange = match body.and_then(|body| Ok((body, peer::runtime()?))) {
+    let ready = body.and_then(|body| Ok((body, args.tracing.context()?, peer::runtime()?)));
+    let exchange = match ready {
         Err(failure) => Exchange::failed(failure),
-        Ok((body, runtime)) => {
-            let exchange = runtime.block_on(exchange(&args, body));
+        Ok((body, trace, runtime)) => {
+            let exchange = runtime.block_on(exchange(&args, body, trace));
             // A look-up of a name may still be running; nobody waits for it.
             runtime.shutdown_background();
             exchange
@@ -92,7 +108,7 @@ pub(super) fn run(mut args: Send) -> Exit {
     show(&args, &exchange)
 }
 
-async fn exchange(args: &Send, body: Vec<u8>) -> Exchange {
+async fn exchange(args: &Send, body: Vec<u8>, trace: Option<Trace>) -> Exchange {
     let connecting = Connection::connect(args.peer.address(), args.peer.options(args.timeout));
     let connection = tokio::select! {
         connected = connecting => match connected {
@@ -105,7 +121,7 @@ async fn exchange(args: &Send, body: Vec<u8>) -> Exchange {
     };
     let began = Instant::now();
     let outcome = tokio::select! {
-        answer = args.request(&connection, body).send() => answer.map_err(explain),
+        answer = args.request(&connection, body, trace).send() => answer.map_err(explain),
         _ = tokio::signal::ctrl_c() => {
             // The request's future is gone, so its CANCEL is on its way.
             let _ = tokio::time::timeout(CANCEL_TIMEOUT, connection.close()).await;
@@ -115,6 +131,7 @@ async fn exchange(args: &Send, body: Vec<u8>) -> Exchange {
     Exchange {
         server_id: connection.server().server_id.clone(),
         elapsed: Some(began.elapsed()),
+        traced: trace,
         outcome,
     }
 }
@@ -131,12 +148,20 @@ fn explain(error: Error) -> Failure {
 }
 
 impl Send {
-    fn request(&self, connection: &Connection, body: Vec<u8>) -> RequestBuilder {
+    fn request(
+        &self,
+        connection: &Connection,
+        body: Vec<u8>,
+        trace: Option<Trace>,
+    ) -> RequestBuilder {
         let mut request = connection
             .request(&self.topic)
             .body(body)
             .priority(self.priority)
             .qos(Qos::from_wire(self.qos).unwrap_or(Qos::AtMostOnce));
+        if let Some(trace) = trace {
+            request = request.trace(trace);
+        }
         if let Some(timeout) = self.timeout {
             request = request.timeout(timeout);
         }
@@ -167,6 +192,9 @@ fn show(args: &Send, exchange: &Exchange) -> Exit {
             Ok(())
         }
     };
+    if let Some(sent) = exchange.traced.filter(|_| !args.json) {
+        trace::tell(sent, exchange.answered());
+    }
     settle(written, exit)
 }
 
@@ -179,6 +207,10 @@ fn report<'a>(args: &'a Send, exchange: &'a Exchange, exit: Exit) -> Report<'a> 
     report.topic = &args.topic;
     report.server = args.peer.address();
     report.server_id = exchange.server_id.as_deref();
+    let span = exchange.answered();
+    report.trace_id = exchange.traced.map(trace::trace_id);
+    report.span_id = span.map(trace::span_id);
+    report.sampled = span.map(Trace::is_sampled);
     report.elapsed_ms = exchange.elapsed.map(peer::ms);
     report
 }

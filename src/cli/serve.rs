@@ -4,11 +4,14 @@ use super::exit::Exit;
 use super::output::{Output, complain};
 use super::peer::env;
 use crate::app;
-use crate::config::{self, Config, ConfigErrors, Flag, LoadOptions, LogFormat};
-use crate::telemetry::{self, LogStyle};
+use crate::config::{self, Config, ConfigErrors, Flag, LoadOptions};
 use clap::Args;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long the end of the process waits for somebody to read its last log lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "Examples:
   mcpd serve
@@ -82,13 +85,8 @@ pub(super) fn run(args: Serve) -> Exit {
             return Exit::Usage;
         }
     };
-    let style = match config.log.format {
-        LogFormat::Auto => LogStyle::Auto,
-        LogFormat::Pretty => LogStyle::Pretty,
-        LogFormat::Json => LogStyle::Json,
-    };
-    let logs = match telemetry::init_logs(style, &config.log.filter) {
-        Ok(logs) => Some(logs),
+    let observed = match app::observe(&config) {
+        Ok(observed) => observed,
         Err(error) => {
             complain(&error.to_string());
             return Exit::Internal;
@@ -100,11 +98,20 @@ pub(super) fn run(args: Serve) -> Exit {
         let _ = output.line(&hint);
     }
     let reload = move || args.load().map_err(|problems| problems.to_string());
-    match app::serve(config, logs, Box::new(reload)) {
+    let logs = observed.logs.clone();
+    let served = app::serve(config, observed, Box::new(reload));
+    if let Some(logs) = logs {
+        logs.flush(LAST_LINES);
+    }
+    match served {
         Ok(()) => Exit::Ok,
         Err(error) => {
             complain(&format!("cannot serve: {error}"));
-            Exit::Internal
+            match error.kind() {
+                // What a file says that the configuration names.
+                std::io::ErrorKind::InvalidInput => Exit::Usage,
+                _ => Exit::Internal,
+            }
         }
     }
 }

@@ -10,9 +10,11 @@ use ::config::{Value, ValueKind};
 use super::handlers;
 use super::keys;
 use super::problem::{Problem, ProblemKind};
+use super::tracing;
 use super::validated::{
-    Config, DataConfig, DrainConfig, GoawayConfig, HeartbeatConfig, LimitsConfig, LogConfig,
-    LogFormat, Origins, ProxyProtocol, Readiness, RoutesConfig, SchedulerConfig, SidecarConfig,
+    AdminConfig, Config, DataConfig, DrainConfig, GoawayConfig, HeartbeatConfig, LimitsConfig,
+    LogConfig, LogFormat, LoopbackAccess, MetricsConfig, Origins, ProxyProtocol, Readiness,
+    RoutesConfig, SchedulerConfig, SidecarConfig,
 };
 use super::value::{Parsed, parse, show, show_duration, show_size};
 
@@ -24,16 +26,19 @@ pub(super) struct Settings {
     /// Keys whose value did not fit. They are left out of comparisons, so that
     /// one mistake is one problem.
     misfits: BTreeSet<String>,
+    /// Whether this process runs in a pod.
+    kubernetes: bool,
     pub(super) problems: Vec<Problem>,
 }
 
 impl Settings {
-    pub(super) fn new(merged: BTreeMap<String, Value>) -> Self {
+    pub(super) fn new(merged: BTreeMap<String, Value>, kubernetes: bool) -> Self {
         let mut settings = Self {
             values: BTreeMap::new(),
             shown: BTreeMap::new(),
             origins: BTreeMap::new(),
             misfits: BTreeSet::new(),
+            kubernetes,
             problems: Vec::new(),
         };
         let mut merged: Vec<(String, Value)> = merged.into_iter().collect();
@@ -132,7 +137,14 @@ impl Settings {
         }
     }
 
-    fn flag(&self, key: &str) -> bool {
+    pub(super) fn ratio(&self, key: &str) -> f64 {
+        match self.values.get(key) {
+            Some(Parsed::Ratio(ratio)) => *ratio,
+            _ => 0.0,
+        }
+    }
+
+    pub(super) fn flag(&self, key: &str) -> bool {
         matches!(self.values.get(key), Some(Parsed::Bool(true)))
     }
 
@@ -173,6 +185,7 @@ pub(super) fn build(settings: &mut Settings) -> Config {
         sidecar: SidecarConfig {
             listen: s.address("sidecar.listen"),
         },
+        admin: admin(s),
         routes: RoutesConfig {
             file: s.path("routes.file"),
             poll_interval: s.duration("routes.poll_interval"),
@@ -184,10 +197,15 @@ pub(super) fn build(settings: &mut Settings) -> Config {
             format: match s.word("log.format") {
                 "pretty" => LogFormat::Pretty,
                 "json" => LogFormat::Json,
+                "ecs" => LogFormat::Ecs,
                 _ => LogFormat::Auto,
             },
             filter: s.text("log.filter").unwrap_or_default(),
         },
+        metrics: MetricsConfig {
+            enabled: s.flag("metrics.enabled"),
+        },
+        tracing: tracing::build(s),
         origins: Origins(s.origins.clone()),
     }
 }
@@ -229,6 +247,25 @@ fn limits(s: &Settings) -> LimitsConfig {
     }
 }
 
+fn admin(s: &Settings) -> AdminConfig {
+    let loopback = match s.is_set("admin.allow_loopback") {
+        true if s.flag("admin.allow_loopback") => LoopbackAccess::Always,
+        false if !s.kubernetes => LoopbackAccess::WithoutTokens,
+        _ => LoopbackAccess::Never,
+    };
+    let hosts = s.text("admin.hosts").unwrap_or_default();
+    let hosts = hosts.split(',').map(|name| name.trim().to_lowercase());
+    AdminConfig {
+        listen: s.is_set("admin.listen").then(|| s.address("admin.listen")),
+        tokens_file: s.path("admin.tokens_file"),
+        tokens: s.text("admin.tokens"),
+        loopback,
+        hosts: hosts.filter(|name| !name.is_empty()).collect(),
+        timeout: s.duration("admin.timeout"),
+        max_concurrent: s.number("admin.max_concurrent"),
+    }
+}
+
 fn drain(s: &Settings) -> DrainConfig {
     DrainConfig {
         delay: s.duration("drain.delay"),
@@ -250,16 +287,29 @@ fn check_contradictions(s: &mut Settings) {
     }
     let (low, high) = ("heartbeat.interval", "heartbeat.max_interval");
     at_least(s, high, low, |s, key| s.duration(key), show_duration);
-    let (data, sidecar) = ("data.listen", "sidecar.listen");
-    let overlapping = overlap(s.address(data), s.address(sidecar));
-    if overlapping && !s.is_misfit(data) && !s.is_misfit(sidecar) {
-        let message = format!(
-            "takes the same port as {data} = {} ({}); give one of them another port",
-            s.address(data),
-            s.origin(data)
-        );
-        s.problem(sidecar, ProblemKind::Contradiction, message);
+    two_ports(s, "data.listen", "sidecar.listen");
+    two_ports(s, "data.listen", "admin.listen");
+    two_ports(s, "sidecar.listen", "admin.listen");
+    let loopback = "admin.allow_loopback";
+    if s.kubernetes && s.flag(loopback) {
+        let message = "lets every container of the pod and every port-forward in without a token; \
+                       remove it and set admin.tokens_file";
+        s.problem(loopback, ProblemKind::Contradiction, message.to_owned());
     }
+}
+
+/// Two listeners that are both configured need two ports.
+fn two_ports(s: &mut Settings, first: &str, second: &str) {
+    let usable = |key: &str| s.is_set(key) && !s.is_misfit(key);
+    if !usable(first) || !usable(second) || !overlap(s.address(first), s.address(second)) {
+        return;
+    }
+    let message = format!(
+        "takes the same port as {first} = {} ({}); give one of them another port",
+        s.address(first),
+        s.origin(first)
+    );
+    s.problem(second, ProblemKind::Contradiction, message);
 }
 
 fn at_least<T: PartialOrd + Copy>(

@@ -1,13 +1,16 @@
 //! A configuration back as text, and what a reload would change.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
+
+use sha2::{Digest, Sha256};
 
 use super::keys;
 use super::problem::one_line;
 use super::validated::{
-    Config, DataConfig, HandlerConfig, Latency, LogFormat, ProxyProtocol, Readiness, RoutesConfig,
-    StaticBody,
+    Config, DataConfig, HandlerConfig, Latency, LogFormat, LoopbackAccess, ProxyProtocol,
+    Readiness, RoutesConfig, StaticBody,
 };
 use super::value::{show_duration, show_size};
 
@@ -118,7 +121,10 @@ impl Config {
         };
         self.server_id.clone_from(&running.server_id);
         self.sidecar = running.sidecar.clone();
+        self.admin.listen = running.admin.listen;
         self.log.format = running.log.format;
+        self.metrics = running.metrics.clone();
+        self.tracing.keep_what_needs_restart(&running.tracing);
     }
 
     /// All keys outside the handlers that have a value, in table order.
@@ -148,6 +154,7 @@ impl Config {
             ),
             ("sidecar.listen", self.sidecar.listen.to_string()),
         ]);
+        list.extend(self.plain_admin());
         let routes = &self.routes;
         if let Some(file) = &routes.file {
             list.push(("routes.file", file.display().to_string()));
@@ -161,8 +168,35 @@ impl Config {
             ),
             ("log.format", word(self.log.format)),
             ("log.filter", self.log.filter.clone()),
+            ("metrics.enabled", self.metrics.enabled.to_string()),
         ]);
+        list.extend(self.tracing.plain());
         list
+    }
+
+    fn plain_admin(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let admin = &self.admin;
+        let path = |path: &PathBuf| path.display().to_string();
+        let loopback = match admin.loopback {
+            LoopbackAccess::Never => Some("false"),
+            LoopbackAccess::WithoutTokens => None,
+            LoopbackAccess::Always => Some("true"),
+        };
+        let hosts = (!admin.hosts.is_empty()).then(|| admin.hosts.join(","));
+        let set = [
+            ("admin.listen", admin.listen.map(|addr| addr.to_string())),
+            ("admin.tokens_file", admin.tokens_file.as_ref().map(path)),
+            ("admin.tokens", admin.tokens.as_deref().map(masked)),
+            ("admin.allow_loopback", loopback.map(str::to_owned)),
+            ("admin.hosts", hosts),
+            ("admin.timeout", Some(show_duration(admin.timeout))),
+            (
+                "admin.max_concurrent",
+                Some(admin.max_concurrent.to_string()),
+            ),
+        ];
+        set.into_iter()
+            .filter_map(|(key, value)| Some((key, value?)))
     }
 
     fn plain_data(&self) -> [(&'static str, String); 9] {
@@ -212,6 +246,13 @@ impl Config {
     }
 }
 
+/// What is nobody's business is told apart by a few digits of its hash, so that a change shows.
+pub(super) fn masked(secret: &str) -> String {
+    let digest = Sha256::digest(secret.as_bytes());
+    let digits: String = digest.iter().take(4).map(|b| format!("{b:02x}")).collect();
+    format!("*** (sha256 {digits})")
+}
+
 fn or_off(span: Option<Duration>) -> String {
     show_duration(span.unwrap_or_default())
 }
@@ -244,6 +285,7 @@ impl From<LogFormat> for &'static str {
             LogFormat::Auto => "auto",
             LogFormat::Pretty => "pretty",
             LogFormat::Json => "json",
+            LogFormat::Ecs => "ecs",
         }
     }
 }

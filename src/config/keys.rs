@@ -50,8 +50,15 @@ pub enum Kind {
         /// `0s` is allowed too and switches the feature off.
         off: bool,
     },
+    /// A fraction from 0 to 1.
+    Ratio,
     /// A `tracing` filter: `info`, `info,mcpd::conn=debug`.
     Filter,
+    /// An absolute URL of `http` or `https`, at most this many bytes.
+    Url {
+        /// Most bytes.
+        max: usize,
+    },
 }
 
 /// One key: what it means and what it may be.
@@ -219,6 +226,21 @@ pub const KEYS: &[KeyDoc] = &[
     key("sidecar.listen", "127.0.0.1:8081", Kind::Address, RESTART,
         "Where health, readiness, status and metrics are served over HTTP. Not the address of data.listen."),
 
+    key("admin.listen", "", Kind::Address, RESTART,
+        "A port of its own for the admin API (/admin/v1 and /openapi.json). Unset: it is served on sidecar.listen. Health, status and metrics stay on the sidecar port in any case.").unset(),
+    key("admin.tokens_file", "", Kind::Path, RELOAD,
+        "Who may use the admin API: a file with `tokens: [{name: ops, sha256: <64 hex digits>, scopes: [read, operate]}]`, as `mcpd token new` prints it, at most 64KiB. Looked at every second; while a changed file is invalid, the last good tokens stay.").unset(),
+    key("admin.tokens", "", Kind::Body { max: 64 * KIB as usize }, RELOAD,
+        "The same as a text, for the environment: `[{name: ops, sha256: <64 hex digits>, scopes: [read]}]`. Adds to admin.tokens_file.").unset(),
+    key("admin.allow_loopback", "", Kind::Bool, RELOAD,
+        "Whether requests from this machine need no token. Unset: yes while neither admin.tokens_file nor admin.tokens is set, but never in Kubernetes, where `true` is refused: the other containers of a pod and everybody's port-forwards come from loopback, too.").unset(),
+    key("admin.hosts", "", Kind::Text { max: 4096, ascii: true }, RELOAD,
+        "Names, separated by commas, by which the admin API may be called besides IP addresses and localhost. Others are refused, lest a web page that has its name point here speak for whoever looks at it.").unset(),
+    key("admin.timeout", "10s", span(ms(100), secs(300)), RELOAD,
+        "Time for one request to the admin API, its body included. A write that takes longer is answered 504; its outcome is unknown then."),
+    key("admin.max_concurrent", "8", count(1, 256), RELOAD,
+        "Requests to the admin API that are worked on at once; one more is told 503 and when to come again. Probes and metrics do not count."),
+
     key("routes.file", "", Kind::Path, RESTART,
         "The routes document (YAML or JSON). Unset: two built-in routes, `echo` to the handler echo and `heartbeat` to the handler monitor.").unset(),
     key("routes.poll_interval", "500ms", span(ms(50), HOUR), RESTART,
@@ -251,10 +273,38 @@ pub const KEYS: &[KeyDoc] = &[
     key("handlers.<name>.queue", "1000", count(0, 1_000_000), RELOAD,
         "Requests that wait for one of the places of concurrency. When it is full, the lowest priority is refused with OVERLOADED. 0: nobody waits.").of("delay"),
 
-    key("log.format", "auto", Kind::Choice(&["auto", "pretty", "json"]), RESTART,
-        "`pretty` for people, `json` for collectors; `auto` is pretty on a terminal and JSON elsewhere."),
+    key("log.format", "auto", Kind::Choice(&["auto", "pretty", "json", "ecs"]), RESTART,
+        "`pretty` for people, `json` for collectors, `ecs` the same with the names of the Elastic Common Schema; `auto` is pretty on a terminal and JSON elsewhere."),
     key("log.filter", "info", Kind::Filter, RELOAD,
-        "What is logged, in the syntax of tracing: `info`, or `info,mcpd::conn=debug`."),
+        "What is logged, in the syntax of tracing: `info`, or `info,mcpd::conn=debug`. `info,mcpd::frames=debug` gives a line for each frame."),
+
+    key("metrics.enabled", "true", Kind::Bool, RESTART,
+        "Count frames and requests. Off, the pages of the sidecar port show none; that is for measuring what counting costs, and for nothing else."),
+
+    key("tracing.enabled", "true", Kind::Bool, RESTART,
+        "Export spans to tracing.endpoint, where that is set. Else OTEL_SDK_DISABLED or OTEL_TRACES_EXPORTER."),
+    key("tracing.endpoint", "", Kind::Url { max: 2048 }, RESTART,
+        "URL of an OTLP receiver such as `http://localhost:4317`; for `http` the path /v1/traces is added where there is none. Unset, no request is sampled. Else OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT. Headers come from OTEL_EXPORTER_OTLP_HEADERS alone.").unset(),
+    key("tracing.protocol", "grpc", Kind::Choice(&["grpc", "http"]), RESTART,
+        "How spans travel: OTLP over gRPC, or over HTTP with protobuf bodies. Else OTEL_EXPORTER_OTLP_TRACES_PROTOCOL or OTEL_EXPORTER_OTLP_PROTOCOL."),
+    key("tracing.ratio", "0.01", Kind::Ratio, RELOAD,
+        "Which part of the requests without TRACE is sampled. Else OTEL_TRACES_SAMPLER with OTEL_TRACES_SAMPLER_ARG."),
+    key("tracing.control_ratio", "0", Kind::Ratio, RELOAD,
+        "Which part of HELLO, HEARTBEAT and other frames that are no requests is sampled."),
+    key("tracing.parent_per_second", "1000", count(0, 1_000_000), RELOAD,
+        "Requests a second that are sampled because the client's TRACE is; above it they are not. 0: clients have no say."),
+    key("tracing.slow", "1s", span_or_off(ms(1), HOUR), RELOAD,
+        "An unsampled request that takes longer gets a late span. 0s: none for being slow."),
+    key("tracing.late_per_second", "10", count(0, 1_000), RELOAD,
+        "Late spans a second, for unsampled requests that failed or were slow."),
+    key("tracing.queue", "8192", count(1, 1_000_000), RESTART,
+        "Sampled frames that may wait to be exported; further ones are dropped and counted. Else OTEL_BSP_MAX_QUEUE_SIZE."),
+    key("tracing.batch", "512", count(1, 10_000), RESTART,
+        "Sampled frames in one export. Else OTEL_BSP_MAX_EXPORT_BATCH_SIZE."),
+    key("tracing.interval", "1s", span(ms(10), secs(60)), RESTART,
+        "How long a sampled frame waits for a batch to fill. Else OTEL_BSP_SCHEDULE_DELAY."),
+    key("tracing.timeout", "10s", span(ms(10), secs(60)), RESTART,
+        "How long the receiver may take to answer. Else OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, OTEL_EXPORTER_OTLP_TIMEOUT or OTEL_BSP_EXPORT_TIMEOUT."),
 ];
 
 /// The part of a handler's key that stands for its name.

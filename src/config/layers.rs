@@ -109,6 +109,17 @@ pub(super) fn defaults(hostname: Option<&str>) -> Layer {
     layer
 }
 
+/// What OpenTelemetry's own variables say, by key.
+pub(super) fn opentelemetry(said: &[(&'static str, String, &'static str)]) -> Layer {
+    let mut layer = Layer::default();
+    for (key, value, name) in said {
+        let mut walk = Walk::new(|_: &str| format!("environment {name}"));
+        walk.text(key.split('.'), value);
+        layer.leaves.append(&mut walk.layer.leaves);
+    }
+    layer
+}
+
 /// Variables that begin with `MCPD__`; all others belong to somebody else.
 pub(super) fn environment(env: &BTreeMap<String, String>, problems: &mut Vec<Problem>) -> Layer {
     let mut layer = Layer::default();

@@ -12,6 +12,7 @@ mod keys;
 mod layers;
 mod lines;
 mod problem;
+mod tracing;
 mod validated;
 mod value;
 
@@ -26,11 +27,15 @@ use std::path::PathBuf;
 pub use effective::{ReloadDiff, Setting};
 pub use keys::{KEYS, KeyDoc, Kind};
 pub use problem::{ConfigErrors, Problem, ProblemKind};
+pub use tracing::{OtlpProtocol, TracingConfig};
 pub use validated::{
-    Config, DataConfig, DrainConfig, GoawayConfig, HandlerConfig, HeartbeatConfig, Latency,
-    LimitsConfig, LogConfig, LogFormat, ProxyProtocol, Readiness, RoutesConfig, SidecarConfig,
-    StaticBody,
+    AdminConfig, Config, DataConfig, DrainConfig, GoawayConfig, HandlerConfig, HeartbeatConfig,
+    Latency, LimitsConfig, LogConfig, LogFormat, LoopbackAccess, MetricsConfig, ProxyProtocol,
+    Readiness, RoutesConfig, SchedulerConfig, SidecarConfig, StaticBody,
 };
+
+/// Set in every container that Kubernetes runs.
+const KUBERNETES: &str = "KUBERNETES_SERVICE_HOST";
 
 /// Where [`load`] looks. The default is nowhere: built-in values only.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +43,9 @@ pub struct LoadOptions {
     /// A YAML (`.yaml`, `.yml`) or TOML (`.toml`) file of at most 1 MiB.
     pub file: Option<PathBuf>,
     /// Environment variables. Those that begin with `MCPD__` are keys, with
-    /// `__` between the levels; `HOSTNAME` is the default of `server_id`.
+    /// `__` between the levels; `HOSTNAME` is the default of `server_id`, some of OpenTelemetry's
+    /// `OTEL_` are defaults of `tracing.*`, and `KUBERNETES_SERVICE_HOST` tells that this process runs
+    /// in a pod.
     pub env: BTreeMap<String, String>,
     /// Values from the command line; a later one wins.
     pub flags: Vec<Flag>,
@@ -56,7 +63,12 @@ impl LoadOptions {
                     value.to_string_lossy().into_owned(),
                 )
             })
-            .filter(|(name, _)| name.starts_with("MCPD__") || name == "HOSTNAME")
+            .filter(|(name, _)| {
+                let others = ["HOSTNAME", KUBERNETES];
+                name.starts_with("MCPD__")
+                    || others.contains(&name.as_str())
+                    || tracing::is_variable(name)
+            })
             .collect();
         Self { file, env, flags }
     }
@@ -112,7 +124,8 @@ impl Flag {
 pub fn load(options: LoadOptions) -> Result<Config, ConfigErrors> {
     let mut problems = Vec::new();
     let hostname = options.env.get("HOSTNAME").map(String::as_str);
-    let mut stack = vec![layers::defaults(hostname)];
+    let (said, ignored) = tracing::said(&options.env);
+    let mut stack = vec![layers::defaults(hostname), layers::opentelemetry(&said)];
     if let Some(path) = &options.file {
         stack.push(layers::file(path, &mut problems));
     }
@@ -120,7 +133,9 @@ pub fn load(options: LoadOptions) -> Result<Config, ConfigErrors> {
     for Flag { key, value, name } in &options.flags {
         stack.push(layers::flag(key, value, name, &mut problems));
     }
-    let config = resolve(stack, &mut problems);
+    let kubernetes = options.env.contains_key(KUBERNETES);
+    let mut config = resolve(stack, kubernetes, &mut problems);
+    config.tracing.ignored = ignored;
     if problems.is_empty() {
         Ok(config)
     } else {
@@ -128,7 +143,7 @@ pub fn load(options: LoadOptions) -> Result<Config, ConfigErrors> {
     }
 }
 
-fn resolve(stack: Vec<layers::Layer>, problems: &mut Vec<Problem>) -> Config {
+fn resolve(stack: Vec<layers::Layer>, kubernetes: bool, problems: &mut Vec<Problem>) -> Config {
     let merged = layers::merge(stack).unwrap_or_else(|error| {
         problems.push(Problem {
             key: String::new(),
@@ -139,7 +154,7 @@ fn resolve(stack: Vec<layers::Layer>, problems: &mut Vec<Problem>) -> Config {
         });
         BTreeMap::new()
     });
-    let mut settings = build::Settings::new(merged);
+    let mut settings = build::Settings::new(merged, kubernetes);
     let config = build::build(&mut settings);
     problems.append(&mut settings.problems);
     config
@@ -148,6 +163,6 @@ fn resolve(stack: Vec<layers::Layer>, problems: &mut Vec<Problem>) -> Config {
 impl Default for Config {
     fn default() -> Self {
         // The built-in values have no problems; a test holds them to it.
-        resolve(vec![layers::defaults(None)], &mut Vec::new())
+        resolve(vec![layers::defaults(None)], false, &mut Vec::new())
     }
 }

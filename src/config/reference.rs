@@ -64,6 +64,7 @@ fn limits(kind: Kind) -> String {
         Kind::Count { .. } => "number".to_owned(),
         Kind::Address => "address".to_owned(),
         Kind::Filter => "log filter".to_owned(),
+        Kind::Url { max } => format!("URL of http or https, up to {max} bytes"),
         kind => wants(kind),
     };
     format!("{what}{range}")

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::tracing::TracingConfig;
 use crate::lifecycle::DrainWindows;
 
 /// A whole configuration. [`Config::default`] is what a server without any
@@ -35,6 +36,8 @@ pub struct Config {
     pub scheduler: SchedulerConfig,
     /// The HTTP port.
     pub sidecar: SidecarConfig,
+    /// The admin API.
+    pub admin: AdminConfig,
     /// Where routes come from.
     pub routes: RoutesConfig,
     /// Handlers by name (1 to 63 of `a-z0-9._-`); always has `echo`,
@@ -42,6 +45,10 @@ pub struct Config {
     pub handlers: BTreeMap<String, HandlerConfig>,
     /// Logging.
     pub log: LogConfig,
+    /// Counting.
+    pub metrics: MetricsConfig,
+    /// Exporting spans.
+    pub tracing: TracingConfig,
     pub(super) origins: Origins,
 }
 
@@ -202,6 +209,36 @@ pub struct SidecarConfig {
     pub listen: SocketAddr,
 }
 
+/// Keys `admin.*`. All but `listen` are reloadable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// A port of its own; `None` (default) is the sidecar's.
+    pub listen: Option<SocketAddr>,
+    /// The file of tokens.
+    pub tokens_file: Option<PathBuf>,
+    /// Tokens as text, at most 64 KiB.
+    pub tokens: Option<String>,
+    /// Who needs no token. Default: loopback while there is no token, outside Kubernetes.
+    pub loopback: LoopbackAccess,
+    /// Host names besides addresses and localhost, in lower case.
+    pub hosts: Vec<String>,
+    /// Time for a request, 100 ms to 5 min. Default 10 s.
+    pub timeout: Duration,
+    /// Requests at once, 1 to 256. Default 8.
+    pub max_concurrent: usize,
+}
+
+/// Whether requests from this machine need a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoopbackAccess {
+    /// Always.
+    Never,
+    /// Only once tokens are configured, be it an empty list.
+    WithoutTokens,
+    /// Never.
+    Always,
+}
+
 /// Keys `routes.*`. All but `revision_on_answers` need a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutesConfig {
@@ -289,4 +326,13 @@ pub enum LogFormat {
     Pretty,
     /// For collectors.
     Json,
+    /// For collectors that know the Elastic Common Schema.
+    Ecs,
+}
+
+/// Keys `metrics.*`; need a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Whether frames and requests are counted. Default true.
+    pub enabled: bool,
 }

@@ -21,6 +21,7 @@ pub(super) enum Parsed {
     /// A count or a size.
     Number(u64),
     Duration(Duration),
+    Ratio(f64),
 }
 
 /// Why a value does not fit, without its key and origin.
@@ -50,7 +51,9 @@ pub(super) fn parse(kind: Kind, value: &ValueKind) -> Result<Parsed, Misfit> {
             Duration::ZERO if off => Ok(Parsed::Duration(Duration::ZERO)),
             span => in_range(span, min, max, show_duration).map(Parsed::Duration),
         },
+        Kind::Ratio => ratio(value).map(Parsed::Ratio),
         Kind::Filter => filter(string(value, kind)?).map(Parsed::Text),
+        Kind::Url { max } => url(text(value, max, true)?).map(Parsed::Text),
     }
 }
 
@@ -65,7 +68,9 @@ pub(super) fn wants(kind: Kind) -> String {
         Kind::Count { .. } => "a whole number".to_owned(),
         Kind::Size { .. } => "a size such as `64KiB` or `1MiB`".to_owned(),
         Kind::Duration { .. } => "a duration such as `250ms` or `30s`".to_owned(),
+        Kind::Ratio => "a fraction from 0 to 1".to_owned(),
         Kind::Filter => "a log filter such as `info`".to_owned(),
+        Kind::Url { .. } => "a URL such as `http://localhost:4317`".to_owned(),
     }
 }
 
@@ -144,6 +149,16 @@ fn text(value: &ValueKind, max: usize, ascii: bool) -> Result<String, Misfit> {
     }
 }
 
+fn url(text: String) -> Result<String, Misfit> {
+    let wanted = wants(Kind::Url { max: 0 });
+    let url = reqwest::Url::parse(&text);
+    match url.map(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        Ok(true) => Ok(text),
+        Ok(false) => Err(bad(format!("is no URL of http or https; write {wanted}"))),
+        Err(why) => Err(bad(format!("is no URL ({why}); write {wanted}"))),
+    }
+}
+
 fn boolean(value: &ValueKind) -> Result<bool, Misfit> {
     match value {
         ValueKind::Boolean(flag) => Ok(*flag),
@@ -206,6 +221,25 @@ fn count(value: &ValueKind) -> Result<u64, Misfit> {
     }
     let wanted = "a whole number, digits only";
     whole(value).map_or_else(|| Err(wrong_type(value, wanted)), unsigned)
+}
+
+fn ratio(value: &ValueKind) -> Result<f64, Misfit> {
+    let wanted = "a fraction such as 0.01";
+    let ratio = match value {
+        ValueKind::Float(ratio) => *ratio,
+        ValueKind::String(text) => text
+            .parse()
+            .map_err(|_| bad(format!("is not a number; write {wanted}")))?,
+        other => whole(other).ok_or_else(|| wrong_type(other, wanted))? as f64,
+    };
+    // What is not a number is in no range either.
+    match (0.0..=1.0).contains(&ratio) {
+        true => Ok(ratio),
+        false => Err((
+            ProblemKind::OutOfRange,
+            "is not between 0 and 1; 0.01 is one in a hundred".to_owned(),
+        )),
+    }
 }
 
 fn size(value: &ValueKind) -> Result<u64, Misfit> {

@@ -3,7 +3,6 @@
 use super::Route;
 use super::lanes::{Lanes, SHARED_BODY_MIN};
 use crate::message::{Answer, Body};
-use crate::telemetry::next_span_id;
 use mcpd_proto::limits::{HEADER_LEN, MAX_TEXT_LEN};
 use mcpd_proto::{ErrorCode, ErrorFrame, Meta, MetaBuf, Request, Response, Trace};
 
@@ -14,7 +13,8 @@ pub(super) struct Head {
     pub(super) priority: u8,
     /// The lane it goes out by: the priority, within the route's bounds.
     pub(super) lane: u8,
-    /// The request's trace context; an answer has one exactly when the request had.
+    /// The trace context of the answer, which has one exactly when the request had. At first it is
+    /// the request's; the head decision puts the server's own span there.
     pub(super) trace: Option<Trace>,
     pub(super) revision: Option<u64>,
 }
@@ -51,10 +51,7 @@ impl Head {
     fn meta(&self) -> MetaBuf {
         let mut meta = MetaBuf::new();
         if let Some(trace) = self.trace {
-            meta.set_trace(Trace {
-                span_id: next_span_id(),
-                ..trace
-            });
+            meta.set_trace(trace);
         }
         if let Some(revision) = self.revision {
             meta.set_route_revision(revision);

@@ -2,16 +2,17 @@
 
 use super::answer::{self, Head};
 use super::buffers;
+use super::describe::Described;
 use super::lanes::Lanes;
 use super::mailbox::{Mail, Order};
 use super::registry::Member;
 use super::settings::ConnSettings;
 use super::work::{Reply, Stop, Waiting, Works};
-use super::{Dispatch, Route};
-use crate::message::{Answer, Call, Outcome, OwnedCall, Peer, Work};
-use crate::telemetry::{Batch, ConnMetrics};
+use super::{Dispatch, Refusal, Route};
+use crate::message::{Answer, Begun, Call, Outcome, OwnedCall, Peer, Work};
+use crate::telemetry::{Batch, ConnMetrics, Record};
 use mcpd_proto::session::{Admitted, Ended, LinkReport, Server, ServerEvent, Welcome};
-use mcpd_proto::{ErrorCode, ErrorFrame, GoAwayReason, Hello, Meta, RawFrame};
+use mcpd_proto::{ErrorCode, ErrorFrame, GoAwayReason, Hello, Kind, Meta, RawFrame, Request};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -50,6 +51,8 @@ pub(super) struct Core<D: Dispatch> {
     pub(super) peer: Arc<Peer>,
     /// Whether the client has reported an error.
     pub(super) peer_complained: bool,
+    /// Requests so far.
+    pub(super) requests: u64,
     pub(super) member: Member,
 }
 
@@ -93,10 +96,15 @@ impl<D: Dispatch> Core<D> {
     ) -> Result<(), Ended> {
         batch.frame(raw);
         let session = &mut self.session;
-        match lanes.control(|control| session.receive(raw, batch.began(), control))? {
-            ServerEvent::Request(admitted) => self.request(&admitted, waited, lanes, table, batch),
-            event => self.event(event, lanes, batch)?,
+        let event = lanes.control(|control| session.receive(raw, batch.began(), control))?;
+        // Looked at where it is: moving it out would copy it for every request.
+        if let ServerEvent::Request(admitted) = &event {
+            self.requests += 1;
+            self.request(admitted, waited, lanes, table, batch);
+            return Ok(());
         }
+        self.event(event, lanes, batch)?;
+        self.trace_control(raw, batch);
         Ok(())
     }
 
@@ -110,52 +118,101 @@ impl<D: Dispatch> Core<D> {
         batch: &mut Batch<'t>,
     ) {
         let (request, topic) = (&admitted.request, admitted.topic);
-        let call = Call::new(request, topic, batch.began(), waited, &self.peer);
+        let mut call = Call::new(request, topic, batch.began(), waited, &self.peer);
         let refusing = self.session.is_refusing();
         let peer_max = self.session.peer_max_payload();
         let route = match self.shared.dispatch.route(table, &call, refusing) {
             Ok(route) => route,
-            Err(refusal) => {
-                let head = Head {
-                    revision: refusal.revision,
-                    ..Head::of(request)
-                };
-                let code = answer::put(lanes, &head, &refusal.answer, peer_max);
-                return batch.answered(refusal.stats, code, &self.shared.metrics);
-            }
+            Err(refusal) => return self.refuse(&refusal, request, &call, lanes, batch),
         };
-        let head = Head::of(request).routed(route);
+        let mut head = Head::of(request).routed(route);
+        let tracer = &self.shared.metrics.tracer;
+        let span = tracer.head(&mut head.trace, route.stats(), call.received);
+        if span.is_some() {
+            batch.sampled();
+        }
+        call.span = span.as_ref();
         if route.is_ordered() && self.works.is_busy(topic.as_str()) {
             let waiting = Waiting {
                 seq: head.seq,
                 route: route.clone(),
                 call: OwnedCall::from(&call),
             };
-            let reply = Reply::new(head, batch.began(), route.stats(), &self.shared.metrics);
+            let record = Record::new(&call, head.trace, route.stats());
+            let reply = Reply::new(head, record, &self.shared.metrics);
             self.works
                 .wait(reply, request.encoded_len(), topic.as_str(), waiting);
             return self.session.begin(head.seq);
         }
         let ran = guarded(|| match route.call(&call) {
             Outcome::Now(answer) => Ran::Answered(answer::put(lanes, &head, &answer, peer_max)),
-            Outcome::Later(work) => Ran::Later(work),
+            Outcome::Later(work) => Ran::Later(work, None),
+            Outcome::Waiting(work, begun) => Ran::Later(work, Some(begun)),
         });
-        match ran {
-            Some(Ran::Answered(code)) => {
-                batch.answered(Some(route.stats()), code, &self.shared.metrics);
-            }
-            Some(Ran::Later(work)) => {
+        let code = match ran {
+            Some(Ran::Answered(code)) => code,
+            Some(Ran::Later(work, begun)) => {
                 let deadline = call.received + call.timeout(route.timeout());
-                let reply = Reply::new(head, batch.began(), route.stats(), &self.shared.metrics);
+                let record = Record::new(&call, head.trace, route.stats());
+                let reply = Reply::new(head, record, &self.shared.metrics);
                 let ordered = route.is_ordered().then(|| topic.as_str());
                 self.works.add(reply, request.encoded_len(), ordered);
-                self.run(head.seq, work, deadline);
-                self.session.begin(head.seq);
+                self.run(head.seq, work, begun, deadline);
+                return self.session.begin(head.seq);
             }
-            None => {
-                let code = answer::put(lanes, &head, &stopped(None), peer_max);
-                batch.answered(Some(route.stats()), code, &self.shared.metrics);
-            }
+            None => answer::put(lanes, &head, &stopped(None), peer_max),
+        };
+        batch.answered(Some(route.stats()), code, &self.shared.metrics);
+        let tracer = &self.shared.metrics.tracer;
+        if tracer.tells(code, call.span.is_some(), batch.is_verbose()) {
+            let record = Record::new(&call, head.trace, route.stats());
+            tracer.ended(record.end(code, Instant::now()));
+        }
+    }
+
+    /// Answers a request that is not run.
+    #[cold]
+    fn refuse<'t>(
+        &self,
+        refusal: &Refusal<'t>,
+        request: &Request<'_>,
+        call: &Call<'_>,
+        lanes: &mut Lanes,
+        batch: &mut Batch<'t>,
+    ) {
+        let mut head = Head {
+            revision: refusal.revision,
+            ..Head::of(request)
+        };
+        let metrics = &self.shared.metrics;
+        let stats = refusal.stats.unwrap_or_else(|| metrics.routes.none());
+        let span = metrics.tracer.head(&mut head.trace, stats, call.received);
+        let peer_max = self.session.peer_max_payload();
+        let code = answer::put(lanes, &head, &refusal.answer, peer_max);
+        batch.refused(refusal.stats, code, metrics);
+        if metrics
+            .tracer
+            .tells(code, span.is_some(), batch.is_verbose())
+        {
+            let call = Call {
+                span: span.as_ref(),
+                ..*call
+            };
+            let record = Record::new(&call, head.trace, stats);
+            metrics.tracer.ended(record.end(code, Instant::now()));
+        }
+    }
+
+    /// A frame that is no request was taken.
+    #[inline]
+    fn trace_control(&self, raw: &RawFrame<'_>, batch: &Batch<'_>) {
+        let (metrics, kind) = (&self.shared.metrics, raw.header.kind);
+        if kind != Some(Kind::Request) {
+            let (none, began) = (metrics.routes.none(), batch.began());
+            let verbose = batch.is_verbose();
+            metrics
+                .tracer
+                .control(kind, &self.peer, none, began, verbose);
         }
     }
 
@@ -169,8 +226,18 @@ impl<D: Dispatch> Core<D> {
             ServerEvent::Refused(request, code, text) => {
                 let answer = Answer::error(code, text);
                 let peer_max = self.session.peer_max_payload();
-                let code = answer::put(lanes, &Head::of(&request), &answer, peer_max);
-                batch.answered(None, code, &self.shared.metrics);
+                let (metrics, mut head) = (&self.shared.metrics, Head::of(&request));
+                let (none, began) = (metrics.routes.none(), batch.began());
+                let span = metrics.tracer.head(&mut head.trace, none, began);
+                let code = answer::put(lanes, &head, &answer, peer_max);
+                batch.refused(None, code, metrics);
+                if metrics
+                    .tracer
+                    .tells(code, span.is_some(), batch.is_verbose())
+                {
+                    let record = Record::refused(&self.peer, none, began, span);
+                    metrics.tracer.ended(record.end(code, Instant::now()));
+                }
             }
             ServerEvent::Cancel(seq) => {
                 self.works.stop(seq, Stop::Cancelled, &self.member.mailbox);
@@ -207,6 +274,7 @@ impl<D: Dispatch> Core<D> {
                 ..(*self.peer).clone()
             };
             self.peer = Arc::new(peer);
+            self.member.mailbox.belongs_to(&self.peer);
         }
         lanes.control(|control| self.session.welcome(Welcome::default(), control));
         Ok(())
@@ -219,14 +287,33 @@ impl<D: Dispatch> Core<D> {
         (!mail.is_empty()).then_some(mail)
     }
 
-    /// Deals with mail.
-    pub(super) fn mail(&mut self, mail: Vec<Mail>, now: Instant) {
+    /// Deals with mail; `closing` says that the end of the connection has begun.
+    pub(super) fn mail(&mut self, mail: Vec<Mail>, now: Instant, closing: bool) {
         for mail in mail {
             match mail {
+                // Whoever asked may have lost their patience.
+                Mail::Describe(reply) => drop(reply.send(self.describe(now, closing))),
                 Mail::Done(seq, answer) => self.ended(seq, Some(answer), now),
                 Mail::Stopped(seq) => self.ended(seq, None, now),
                 Mail::Order(order) => self.order(order, now),
             }
+        }
+    }
+
+    fn describe(&self, now: Instant, closing: bool) -> Described {
+        let phase = match closing {
+            true => "closing",
+            false if self.session.is_refusing() => "refusing",
+            false if self.session.is_going_away() => "going_away",
+            false => "open",
+        };
+        Described {
+            phase,
+            in_flight: self.session.in_flight(),
+            outbound_bytes: self.outbound_len(),
+            requests: self.requests,
+            heartbeat: self.session.intervals().1,
+            silence: self.session.silence(now),
         }
     }
 
@@ -241,9 +328,14 @@ impl<D: Dispatch> Core<D> {
             let answer = answer.unwrap_or_else(|| stopped(stop));
             let peer_max = self.session.peer_max_payload();
             let code = answer::put(self.lanes(), &reply.head, &answer, peer_max);
-            reply
-                .stats
-                .record(code, now.saturating_duration_since(reply.received), 1);
+            let (record, tracer) = (reply.record, &self.shared.metrics.tracer);
+            let time = now.saturating_duration_since(record.received);
+            record.stats.record(code, time, 1);
+            if tracer.tells(code, record.span.is_some(), tracer.is_verbose())
+                || tracer.is_slow(time)
+            {
+                tracer.ended(record.end(code, now));
+            }
             ended = next.and_then(|waiting| self.start(&waiting, now));
         }
     }
@@ -266,17 +358,21 @@ impl<D: Dispatch> Core<D> {
         match guarded(|| route.call(&call)) {
             Some(Outcome::Now(answer)) => Some((*seq, Some(answer.into_owned()))),
             Some(Outcome::Later(work)) => {
-                self.run(*seq, work, deadline);
+                self.run(*seq, work, None, deadline);
+                None
+            }
+            Some(Outcome::Waiting(work, begun)) => {
+                self.run(*seq, work, Some(begun), deadline);
                 None
             }
             None => Some((*seq, None)),
         }
     }
 
-    fn run(&mut self, seq: u16, work: Work, deadline: Instant) {
+    fn run(&mut self, seq: u16, work: Work, begun: Option<Begun>, deadline: Instant) {
         let mailbox = &self.member.mailbox;
         self.works
-            .run(seq, work, deadline, mailbox, &self.shared.background);
+            .run(seq, work, begun, deadline, mailbox, &self.shared.background);
     }
 
     fn order(&mut self, order: Order, now: Instant) {
@@ -367,7 +463,7 @@ impl<D: Dispatch> Core<D> {
 enum Ran {
     /// It was answered in place, with this code.
     Answered(Option<ErrorCode>),
-    Later(Work),
+    Later(Work, Option<Begun>),
 }
 
 /// Calls a handler; a panic, which gives `None`, is the end of this request alone.
@@ -380,6 +476,11 @@ fn guarded<R>(call: impl FnOnce() -> R) -> Option<R> {
 fn stopped(why: Option<Stop>) -> Answer<'static> {
     match why {
         Some(Stop::Cancelled) => Answer::error(ErrorCode::CANCELLED, "cancelled by the client"),
+        // Unlike work that is cut off, this may be said not to have run.
+        Some(Stop::NoTurn) => {
+            let text = "the server stops before its turn has come";
+            Answer::error(ErrorCode::DRAINING, text)
+        }
         Some(Stop::Cut) => {
             let text = "the server stopped before the handler answered";
             Answer::error(ErrorCode::DEADLINE_EXCEEDED, text)

@@ -114,7 +114,8 @@ impl<D: Dispatch> Driver<D> {
         };
         // Answers come at a time of their own: it tells latencies, and whose turn comes too late.
         self.now = Instant::now();
-        self.core.mail(mail, self.now);
+        let closing = !matches!(self.phase, Phase::Serving);
+        self.core.mail(mail, self.now, closing);
         true
     }
 
@@ -190,7 +191,7 @@ impl<D: Dispatch> Driver<D> {
     /// Takes the frames of one read, or those that were held back; `read` is when they were read.
     fn take(&mut self, mut input: &[u8], read: Instant) {
         let table = self.core.shared.dispatch.table();
-        let mut batch = Batch::new(read, input.len());
+        let mut batch = Batch::new(read, input.len(), &self.core.shared.metrics);
         let waited = self.now.saturating_duration_since(read);
         let Driver { deframer, core, .. } = self;
         let mut lanes = core.lanes.take().unwrap_or_else(buffers::take_lanes);

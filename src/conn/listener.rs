@@ -249,6 +249,7 @@ fn driver<D: Dispatch>(
         addr,
         client_id: None,
     });
+    member.mailbox.belongs_to(&peer);
     let works = Works::default();
     let core = Core {
         shared,
@@ -258,6 +259,7 @@ fn driver<D: Dispatch>(
         lanes: None,
         peer,
         peer_complained: false,
+        requests: 0,
         member,
     };
     Driver::new(stream, core, now, jitter)

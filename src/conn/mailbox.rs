@@ -1,11 +1,13 @@
 //! What reaches a connection's task from outside: answers of work, and orders of the server.
 
-use crate::message::Answer;
+use super::describe::Described;
+use crate::message::{Answer, Peer};
 use mcpd_proto::GoAwayReason;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// A piece of mail. Answers are bounded by the requests in flight, orders by the few the server has.
 #[derive(Debug)]
@@ -16,6 +18,8 @@ pub(super) enum Mail {
     Stopped(u16),
     /// An order.
     Order(Order),
+    /// Somebody wants to know how the connection is doing; bounded by the requests of operators.
+    Describe(oneshot::Sender<Described>),
 }
 
 /// What the server wants of a connection.
@@ -40,21 +44,47 @@ pub enum Order {
 struct Inner {
     mail: Vec<Mail>,
     waker: Option<Waker>,
+    /// Who is at the other end, once that is known.
+    peer: Option<Arc<Peer>>,
 }
 
 /// The mailbox of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Mailbox {
     /// Lets the connection look without locking.
     has_mail: AtomicBool,
+    opened: Instant,
     inner: Mutex<Inner>,
 }
 
 impl Mailbox {
+    /// Of a connection that was accepted at `now`.
+    pub(super) fn new(now: Instant) -> Mailbox {
+        Mailbox {
+            has_mail: AtomicBool::new(false),
+            opened: now,
+            inner: Mutex::default(),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose connection it is, from now on.
+    pub(super) fn belongs_to(&self, peer: &Arc<Peer>) {
+        self.inner().peer = Some(Arc::clone(peer));
+    }
+
+    /// Whose connection it is, if that is known, and since when.
+    pub(super) fn peer(&self) -> Option<(Arc<Peer>, Instant)> {
+        Some((self.inner().peer.clone()?, self.opened))
+    }
+
     /// Puts mail in and wakes the connection.
     pub(super) fn send(&self, mail: Mail) {
         let waker = {
-            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut inner = self.inner();
             inner.mail.push(mail);
             self.has_mail.store(true, Ordering::Release);
             inner.waker.clone()
@@ -66,7 +96,7 @@ impl Mailbox {
 
     /// Remembers whom to wake.
     pub(super) fn register(&self, cx: &Context<'_>) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner();
         inner.waker = Some(cx.waker().clone());
     }
 
@@ -76,7 +106,7 @@ impl Mailbox {
         if !self.has_mail.load(Ordering::Acquire) {
             return Vec::new();
         }
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner();
         self.has_mail.store(false, Ordering::Release);
         std::mem::take(&mut inner.mail)
     }

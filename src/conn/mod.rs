@@ -7,6 +7,7 @@ mod alarm;
 mod answer;
 mod buffers;
 mod core;
+mod describe;
 mod driver;
 mod lanes;
 mod listener;
@@ -18,6 +19,7 @@ mod settings;
 mod socket;
 mod work;
 
+pub use describe::{Connected, Described, Page, describe};
 pub(crate) use listener::MAX_LINGERING;
 pub use listener::{Listener, ListenerError};
 pub use mailbox::Order;
@@ -60,7 +62,7 @@ pub struct Refusal<'t> {
     /// Always an ERROR of class 0x02.
     pub answer: Answer<'static>,
     /// Where it is counted; `None` when no route was found.
-    pub stats: Option<&'t RouteStats>,
+    pub stats: Option<&'t Arc<RouteStats>>,
     /// ROUTE_REVISION for the answer, when that is wanted.
     pub revision: Option<u64>,
 }

@@ -4,6 +4,7 @@ use super::mailbox::{Mail, Mailbox, Order};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// The open connections of a server.
@@ -37,7 +38,7 @@ impl Registry {
             return None;
         }
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let mailbox = Arc::new(Mailbox::default());
+        let mailbox = Arc::new(Mailbox::new(Instant::now()));
         open.insert(id, Arc::clone(&mailbox));
         self.count.send_replace(open.len());
         Some(Member {
@@ -62,12 +63,17 @@ impl Registry {
         self.lock().keys().copied().collect()
     }
 
-    /// Gives an order to one connection, unless it is gone.
-    pub fn order(&self, id: u64, order: Order) {
+    pub(super) fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Gives an order to one connection. `false` if it is gone.
+    pub fn order(&self, id: u64, order: Order) -> bool {
         let mailbox = self.lock().get(&id).cloned();
-        if let Some(mailbox) = mailbox {
+        if let Some(mailbox) = &mailbox {
             mailbox.send(Mail::Order(order));
         }
+        mailbox.is_some()
     }
 
     /// Gives an order to every connection.

@@ -2,8 +2,8 @@
 
 use super::answer::Head;
 use super::mailbox::{Mail, Mailbox};
-use crate::message::{Answer, OwnedCall, Work};
-use crate::telemetry::{ConnMetrics, InFlight, RouteStats};
+use crate::message::{Answer, Begun, OwnedCall, Work};
+use crate::telemetry::{ConnMetrics, InFlight, Record};
 use mcpd_proto::ErrorCode;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,22 +15,16 @@ use tokio::task::AbortHandle;
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) head: Head,
-    pub(super) received: Instant,
-    pub(super) stats: Arc<RouteStats>,
+    /// What its counts, its span and its log line will tell.
+    pub(super) record: Box<Record>,
     _counted: InFlight,
 }
 
 impl Reply {
-    pub(super) fn new(
-        head: Head,
-        received: Instant,
-        stats: &Arc<RouteStats>,
-        metrics: &ConnMetrics,
-    ) -> Reply {
+    pub(super) fn new(head: Head, record: Box<Record>, metrics: &ConnMetrics) -> Reply {
         Reply {
             head,
-            received,
-            stats: Arc::clone(stats),
+            record,
             _counted: metrics.begin(),
         }
     }
@@ -43,10 +37,9 @@ pub(super) enum Stop {
     Cancelled,
     /// The server cannot wait any longer.
     Cut,
+    /// The same, and the work had not begun.
+    NoTurn,
 }
-
-/// Why a request that never began has to be sent again elsewhere.
-const NO_TURN: &str = "the server stops before its turn has come";
 
 #[derive(Debug)]
 struct Pending {
@@ -55,6 +48,8 @@ struct Pending {
     bytes: usize,
     /// `None` while it waits for its turn.
     task: Option<AbortHandle>,
+    /// Present when its work may have to wait for its place.
+    begun: Option<Begun>,
     /// The topic whose order it keeps.
     ordered: Option<Arc<str>>,
     stop: Option<Stop>,
@@ -116,6 +111,7 @@ impl<R> Works<R> {
                 reply,
                 bytes,
                 task: None,
+                begun: None,
                 ordered,
                 stop: None,
             },
@@ -136,6 +132,7 @@ impl<R> Works<R> {
         &mut self,
         seq: u16,
         work: Work,
+        begun: Option<Begun>,
         deadline: Instant,
         mailbox: &Arc<Mailbox>,
         background: &Handle,
@@ -149,7 +146,7 @@ impl<R> Works<R> {
             mailbox: Arc::clone(mailbox),
         };
         let task = background.spawn(run(work, deadline, completion));
-        pending.task = Some(task.abort_handle());
+        (pending.task, pending.begun) = (Some(task.abort_handle()), begun);
     }
 
     /// Asks for the work on `seq` to stop. Work that runs reports when it has; for a request that
@@ -171,11 +168,7 @@ impl<R> Works<R> {
                 {
                     queue.retain(|waiting| waiting.seq != seq);
                 }
-                mailbox.send(match why {
-                    Stop::Cancelled => Mail::Stopped(seq),
-                    // Unlike work that is cut off, this may be said not to have run.
-                    Stop::Cut => Mail::Done(seq, Answer::error(ErrorCode::DRAINING, NO_TURN)),
-                });
+                mailbox.send(Mail::Stopped(seq));
             }
         }
     }
@@ -194,6 +187,11 @@ impl<R> Works<R> {
         let pending = self.pending.remove(&seq)?;
         self.bytes -= pending.bytes;
         let ran = pending.task.is_some();
+        let waited = pending.begun.is_some_and(|begun| !begun.is_set());
+        let stop = match pending.stop {
+            Some(Stop::Cut) if waited || !ran => Some(Stop::NoTurn),
+            stop => stop,
+        };
         let next = pending
             .ordered
             .filter(|_| ran || pending.stop.is_none())
@@ -208,7 +206,7 @@ impl<R> Works<R> {
             // An idle connection keeps no tables.
             (self.pending, self.ordered) = (HashMap::new(), HashMap::new());
         }
-        Some((pending.reply, pending.stop, next))
+        Some((pending.reply, stop, next))
     }
 }
 

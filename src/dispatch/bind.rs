@@ -6,7 +6,7 @@ use crate::handler::Handlers;
 use crate::router::document::{Document, Problem, Problems, RouteSpec};
 use crate::router::table::Table;
 use crate::scheduler::Scheduler;
-use crate::telemetry::{RouteCatalog, RouteStats};
+use crate::telemetry::{RouteCatalog, RouteLabel, RouteStats};
 use mcpd_proto::Qos;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,7 +34,11 @@ pub fn bind(
         .map(|(_, route)| (route.name.as_str(), route))
         .collect();
     let revision = revision_on_answers.then_some(document.revision);
-    let stats = catalog.enter(document.routes.iter().map(|route| route.name.as_str()));
+    let stats = catalog.enter(document.routes.iter().map(|route| RouteLabel {
+        name: &route.name,
+        pattern: route.pattern.as_str(),
+        handler: &route.handler,
+    }));
     let bound = document
         .routes
         .iter()

@@ -7,12 +7,12 @@ pub use bind::{bind, check};
 
 use crate::conn::{Dispatch, Refusal, Route};
 use crate::handler::Handler;
-use crate::message::{Answer, Call, Outcome, OwnedCall};
+use crate::message::{Answer, Begun, Call, Outcome, OwnedCall, Work};
 use crate::router::document::{PriorityBounds, RateLimitSpec};
 use crate::router::handle::Handle;
 use crate::router::table::Table;
 use crate::scheduler::Admission;
-use crate::telemetry::RouteStats;
+use crate::telemetry::{RouteStats, Traced};
 use arc_swap::Guard;
 use mcpd_proto::{ErrorCode, Qos};
 use rate::Bucket;
@@ -158,14 +158,31 @@ impl BoundRoute {
     /// Runs the handler; work that is answered later waits for its places first.
     #[inline]
     fn run<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
-        match self.handler.call(call) {
-            Outcome::Later(work) => {
-                let deadline = call.received + call.timeout(self.timeout);
-                let priority = call.priority.clamp(self.priority.min, self.priority.max);
-                self.admission.admit(work, priority, deadline)
-            }
-            now => now,
+        if let Some(span) = call.span {
+            span.start();
         }
+        let outcome = self.handler.call(call);
+        // Looked at where it is: taking it apart would copy every answer.
+        if matches!(outcome, Outcome::Later(_)) {
+            return self.admit(call, outcome);
+        }
+        outcome
+    }
+
+    /// Lets work that takes its time wait for its place.
+    #[cold]
+    fn admit<'a>(&'a self, call: &Call<'a>, outcome: Outcome<'a>) -> Outcome<'a> {
+        let Outcome::Later(work) = outcome else {
+            // A handler that lets its work wait knows of nobody else who does.
+            return outcome;
+        };
+        let deadline = call.received + call.timeout(self.timeout);
+        let priority = call.priority.clamp(self.priority.min, self.priority.max);
+        let work = match call.span {
+            Some(span) => Box::pin(Traced::new(work, Arc::clone(span))),
+            None => work,
+        };
+        self.admission.admit(work, priority, deadline)
     }
 
     /// Runs the handler when the leaky bucket of the route lets it.
@@ -180,22 +197,32 @@ impl BoundRoute {
             Ok(wait) if wait.is_zero() => self.run(call),
             Ok(wait) => {
                 let (route, call) = (Arc::clone(self), OwnedCall::from(call));
-                Outcome::Later(Box::pin(async move {
+                let begun = Begun::default();
+                let begins = begun.clone();
+                let work = Box::pin(async move {
                     tokio::time::sleep_until((now + wait).into()).await;
-                    route.run_owned(&call).await
-                }))
+                    route.run_owned(&call, &begins).await
+                });
+                Outcome::Waiting(work, begun)
             }
         }
     }
 
-    async fn run_owned(&self, call: &OwnedCall) -> Answer<'static> {
+    /// Runs the handler for a call that has waited; says so by `begins`, which behind the rate limit
+    /// may still not be now.
+    async fn run_owned(&self, call: &OwnedCall, begins: &Begun) -> Answer<'static> {
         let outcome = call.as_call().map(|call| match self.run(&call) {
             Outcome::Now(answer) => Outcome::Now(answer.into_owned()),
             Outcome::Later(work) => Outcome::Later(work),
+            Outcome::Waiting(work, begun) => Outcome::Waiting(work, begun),
         });
+        if let Some(Outcome::Waiting(work, begun)) = outcome {
+            return following(work, &begun, begins).await;
+        }
+        begins.set();
         match outcome {
             Some(Outcome::Now(answer)) => answer,
-            Some(Outcome::Later(work)) => work.await,
+            Some(Outcome::Later(work) | Outcome::Waiting(work, _)) => work.await,
             None => Answer::error(ErrorCode::INTERNAL, "the request cannot be read again"),
         }
     }
@@ -208,6 +235,18 @@ impl BoundRoute {
         );
         Answer::error(ErrorCode::QOS_UNSUPPORTED, text)
     }
+}
+
+/// Runs `work`, and passes on when it has begun.
+async fn following(mut work: Work, begun: &Begun, begins: &Begun) -> Answer<'static> {
+    std::future::poll_fn(|cx| {
+        let polled = work.as_mut().poll(cx);
+        if begun.is_set() {
+            begins.set();
+        }
+        polled
+    })
+    .await
 }
 
 fn refuse_rate(spec: &RateLimitSpec, wait: Duration) -> Answer<'static> {

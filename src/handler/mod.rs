@@ -7,6 +7,7 @@ pub use builtin::{Delay, Discard, Echo, Latency, Monitor, Static};
 pub use catalog::Handlers;
 
 use crate::message::{Call, Outcome};
+use std::time::Duration;
 
 /// Answers the requests of a route.
 ///
@@ -31,4 +32,23 @@ use crate::message::{Call, Outcome};
 pub trait Handler: Send + Sync + 'static {
     /// Answers, or begins to.
     fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a>;
+
+    /// The topics that were heard last, at most `limit`, for a handler that remembers them.
+    fn topics(&self, limit: usize) -> Vec<TopicSeen> {
+        let _ = limit;
+        Vec::new()
+    }
+}
+
+/// What a handler remembers of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSeen {
+    /// The topic.
+    pub topic: String,
+    /// How long ago it was heard.
+    pub last_seen: Duration,
+    /// How often.
+    pub count: u64,
+    /// Who sent last: a CLIENT_ID, or an address.
+    pub last_client: String,
 }

@@ -80,6 +80,8 @@ pub enum DrainCause {
     Terminate,
     /// SIGINT: a person at a terminal pressed Ctrl-C.
     Interrupt,
+    /// A request to the admin API.
+    Admin,
 }
 
 impl fmt::Display for DrainCause {
@@ -87,6 +89,7 @@ impl fmt::Display for DrainCause {
         f.write_str(match self {
             Self::Terminate => "SIGTERM",
             Self::Interrupt => "SIGINT",
+            Self::Admin => "the admin API",
         })
     }
 }

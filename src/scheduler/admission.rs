@@ -1,7 +1,7 @@
 //! The way of one request through the gates.
 
 use super::gate::{Entered, Gate, Permit, Shed, Ticket, Unserved};
-use crate::message::{Answer, Outcome, Work};
+use crate::message::{Answer, Begun, Outcome, Work};
 use crate::telemetry::QueueMetrics;
 use mcpd_proto::ErrorCode;
 use std::sync::Arc;
@@ -54,13 +54,21 @@ impl Admission {
                     work.await
                 }))
             }
-            Step::Wait(ticket) => Outcome::Later(Box::pin(async move {
-                match way.wait(ticket, deadline).await {
-                    Ok(_places) => work.await,
-                    Err(Unserved::Shed(shed)) => overloaded(shed),
-                    Err(Unserved::Expired) => expired(),
-                }
-            })),
+            Step::Wait(ticket) => {
+                let begun = Begun::default();
+                let begins = begun.clone();
+                let work = Box::pin(async move {
+                    match way.wait(ticket, deadline).await {
+                        Ok(_places) => {
+                            begins.set();
+                            work.await
+                        }
+                        Err(Unserved::Shed(shed)) => overloaded(shed),
+                        Err(Unserved::Expired) => expired(),
+                    }
+                });
+                Outcome::Waiting(work, begun)
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ const RETRY_AFTER: std::ops::RangeInclusive<Duration> =
 /// How many may run and how many may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests that run at one time, at least 1.
+    /// Requests that run at one time.
     pub running: usize,
     /// Requests that wait for a place; 0 refuses what finds none.
     pub waiting: usize,
@@ -166,7 +166,7 @@ impl Gate {
         Permit {
             gate: Arc::clone(self),
             priority,
-            since,
+            since: Some(since),
         }
     }
 
@@ -184,7 +184,7 @@ impl Gate {
         }
     }
 
-    fn release(self: &Arc<Self>, priority: u8, since: Instant) {
+    fn release(self: &Arc<Self>, priority: u8, since: Option<Instant>) {
         self.lock().end(priority, since, Instant::now());
         self.give_places(true);
     }
@@ -213,9 +213,12 @@ impl State {
         self.headroom.started(priority, now);
     }
 
-    fn end(&mut self, priority: u8, since: Instant, now: Instant) {
+    fn end(&mut self, priority: u8, since: Option<Instant>, now: Instant) {
         self.running -= 1;
         self.headroom.ended(priority, now);
+        let Some(since) = since else {
+            return;
+        };
         let held = now.saturating_duration_since(since).as_secs_f64();
         let mean = self.mean_held.unwrap_or(held);
         self.mean_held = Some(mean + (held - mean) * MEAN_WEIGHT);
@@ -264,7 +267,14 @@ impl State {
 pub(super) struct Permit {
     gate: Arc<Gate>,
     priority: u8,
-    since: Instant,
+    /// `None`: it was never used, and says nothing about how long places are held.
+    since: Option<Instant>,
+}
+
+impl Permit {
+    fn return_unused(mut self) {
+        self.since = None;
+    }
 }
 
 impl Drop for Permit {
@@ -295,15 +305,27 @@ impl Ticket {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Permit, Unserved>> {
         match Pin::new(&mut self.receiver).poll(cx) {
-            Poll::Ready(Ok(verdict)) => Poll::Ready(verdict.map_err(Unserved::Shed)),
-            Poll::Pending if tokio::time::Instant::now() < deadline => Poll::Pending,
-            // The sender lives in the queue until it has spoken, so it is the time that is over.
-            Poll::Pending | Poll::Ready(Err(_)) => {
-                self.gate.metrics.shed(self.priority, ShedReason::Expired);
-                Poll::Ready(Err(Unserved::Expired))
+            Poll::Ready(Ok(Err(shed))) => Poll::Ready(Err(Unserved::Shed(shed))),
+            // Many expire together, and each would hand its place to the next: none of them may run.
+            Poll::Ready(Ok(Ok(permit))) if is_over(deadline) => {
+                permit.return_unused();
+                self.expire()
             }
+            Poll::Ready(Ok(Ok(permit))) => Poll::Ready(Ok(permit)),
+            Poll::Pending if !is_over(deadline) => Poll::Pending,
+            // The sender lives in the queue until it has spoken, so it is the time that is over.
+            Poll::Pending | Poll::Ready(Err(_)) => self.expire(),
         }
     }
+
+    fn expire(&self) -> Poll<Result<Permit, Unserved>> {
+        self.gate.metrics.shed(self.priority, ShedReason::Expired);
+        Poll::Ready(Err(Unserved::Expired))
+    }
+}
+
+fn is_over(deadline: tokio::time::Instant) -> bool {
+    tokio::time::Instant::now() >= deadline
 }
 
 impl Drop for Ticket {

@@ -91,6 +91,18 @@ impl Scheduler {
         }
     }
 
+    /// Gives out no more places: what waits now is not going to run.
+    pub fn stop(&self) {
+        let gates = self.handlers();
+        for gate in gates.values().chain([&self.server]) {
+            let limits = gate.load().limits;
+            gate.set_limits(Limits {
+                running: 0,
+                ..limits
+            });
+        }
+    }
+
     /// The way to the handler of this name.
     pub fn admission(&self, handler: &str) -> Admission {
         let gate = self.handlers().get(handler).cloned();

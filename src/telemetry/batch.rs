@@ -3,6 +3,7 @@
 use super::conn::{ConnMetrics, KINDS, kind_at};
 use super::routes::RouteStats;
 use mcpd_proto::{ErrorCode, RawFrame};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Different routes and codes of one batch that are summed before they are flushed.
@@ -37,27 +38,50 @@ impl FrameCounts {
     }
 }
 
+/// Requests of one route, or of none, that were answered with one code.
+type AnswerRun<'t> = (Option<&'t Arc<RouteStats>>, Option<ErrorCode>, u32);
+
 /// What one read brought, summed up so that the shared counters are touched once.
 #[derive(Debug)]
 pub(crate) struct Batch<'t> {
     began: Instant,
     bytes: usize,
     frames: FrameCounts,
-    runs: [(Option<&'t RouteStats>, Option<ErrorCode>, u32); RUNS],
+    counts: bool,
+    runs: [AnswerRun<'t>; RUNS],
     used: usize,
+    /// Whether every frame gets a log line.
+    verbose: bool,
+    /// Whether a request of it has a span of its own, and needs no late one.
+    sampled: bool,
 }
 
 impl<'t> Batch<'t> {
     /// A read of `bytes` at `now`.
     #[inline]
-    pub(crate) fn new(now: Instant, bytes: usize) -> Batch<'t> {
+    pub(crate) fn new(now: Instant, bytes: usize, metrics: &ConnMetrics) -> Batch<'t> {
         Batch {
             began: now,
             bytes,
             frames: FrameCounts::default(),
+            counts: metrics.counts,
             runs: [(None, None, 0); RUNS],
             used: 0,
+            verbose: metrics.tracer.is_verbose(),
+            sampled: false,
         }
+    }
+
+    /// Whether every frame gets a log line.
+    #[inline]
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// A request of it is sampled.
+    #[inline]
+    pub(crate) fn sampled(&mut self) {
+        self.sampled = true;
     }
 
     /// When it was read.
@@ -71,15 +95,27 @@ impl<'t> Batch<'t> {
         self.frames.add(kind_at(raw.header.kind));
     }
 
-    /// A request of this batch was answered; without a route it counts as `_none`.
-    #[inline]
-    pub(crate) fn answered(
+    /// A request of this batch was refused; without a route it counts as `_none`.
+    #[cold]
+    pub(crate) fn refused(
         &mut self,
-        stats: Option<&'t RouteStats>,
+        stats: Option<&'t Arc<RouteStats>>,
         code: Option<ErrorCode>,
         metrics: &ConnMetrics,
     ) {
-        let address = |stats: Option<&RouteStats>| stats.map(std::ptr::from_ref);
+        self.answered(stats, code, metrics);
+    }
+
+    /// A request of this batch was answered by its route.
+    #[inline(always)]
+    pub(crate) fn answered(
+        &mut self,
+        stats: Option<&'t Arc<RouteStats>>,
+        code: Option<ErrorCode>,
+        metrics: &ConnMetrics,
+    ) {
+        // A route has its counts at one place for as long as the batch has its table.
+        let address = |stats: Option<&Arc<RouteStats>>| stats.map(std::ptr::from_ref);
         for run in &mut self.runs[..self.used] {
             if address(run.0) == address(stats) && run.1 == code {
                 run.2 += 1;
@@ -99,14 +135,24 @@ impl<'t> Batch<'t> {
         if self.used > 0 {
             self.flush_runs(metrics);
         }
-        metrics.received(self.bytes, &mut self.frames);
+        if self.counts {
+            metrics.received(self.bytes, &mut self.frames);
+        }
     }
 
     fn flush_runs(&mut self, metrics: &ConnMetrics) {
         let time = self.began.elapsed();
+        let slow = metrics.tracer.is_slow(time) && !self.sampled;
         for (stats, code, n) in &self.runs[..self.used] {
             let stats = stats.unwrap_or_else(|| metrics.routes.none());
-            stats.record(*code, time, u64::from(*n));
+            if self.counts {
+                stats.record(*code, time, u64::from(*n));
+            }
+            if slow {
+                metrics
+                    .tracer
+                    .slow(stats, *code, self.began, self.began + time);
+            }
         }
         self.used = 0;
     }

@@ -7,6 +7,7 @@
 use super::conn::{CloseReason, FRAME_ERRORS, KINDS, Rejected, kind_label};
 use super::queue::ShedReason;
 use super::routes::fault;
+use super::trace::Dropped;
 use mcpd_proto::{Class, ErrorCode, GoAwayReason};
 use metrics::{describe_counter, describe_gauge};
 use std::fmt::Write;
@@ -266,6 +267,24 @@ pub static METRICS: &[MetricGroup] = &[
         ],
     },
     MetricGroup {
+        title: "Traces and logs",
+        metrics: &[
+            counter(
+                "mcpd_spans_exported_total",
+                "Spans that an OTLP receiver took.",
+            ),
+            counter(
+                "mcpd_spans_dropped_total",
+                "Sampled spans that were not exported, by reason.",
+            )
+            .labelled(&[("reason", Values::OneOf(Dropped::labels))]),
+            counter(
+                "mcpd_log_lines_dropped_total",
+                "Log lines dropped because standard error was not read.",
+            ),
+        ],
+    },
+    MetricGroup {
         title: "The process",
         metrics: &[
             gauge("mcpd_lifecycle_state", "1 for the phase the process is in.")
@@ -434,8 +453,16 @@ mod tests {
     fn every_name_in_these_sources_has_its_line() {
         let known: BTreeSet<_> = all().map(|metric| metric.name).collect();
         let mut used = BTreeSet::new();
-        for entry in std::fs::read_dir(SOURCES).unwrap() {
-            let path = entry.unwrap().path();
+        let mut paths = vec![std::path::PathBuf::from(SOURCES)];
+        while let Some(path) = paths.pop() {
+            if path.is_dir() {
+                paths.extend(
+                    std::fs::read_dir(path)
+                        .unwrap()
+                        .map(|entry| entry.unwrap().path()),
+                );
+                continue;
+            }
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             if path.ends_with("catalog.rs") {
                 continue;

@@ -4,6 +4,7 @@ use super::batch::FrameCounts;
 use super::catalog;
 use super::histogram::Histogram;
 use super::routes::RouteCatalog;
+use super::trace::Tracer;
 use mcpd_proto::{Class, ErrorCode, FrameError, GoAwayReason, Kind};
 use metrics::{Counter, Gauge, counter, gauge};
 use std::io;
@@ -153,8 +154,11 @@ fn frame_error_kind(error: &FrameError) -> &'static str {
 pub struct ConnMetrics {
     /// Requests by route.
     pub routes: Arc<RouteCatalog>,
+    pub(crate) tracer: Tracer,
+    /// Whether frames and requests are counted.
+    pub(super) counts: bool,
     open: Gauge,
-    in_flight: Gauge,
+    in_flight: Arc<AtomicU64>,
     opened: Counter,
     frames_in: Frames,
     frames_out: Frames,
@@ -206,8 +210,10 @@ impl ConnMetrics {
         counter!("mcpd_backpressure_total").absolute(0);
         ConnMetrics {
             routes,
+            tracer: Tracer::default(),
+            counts: true,
             open: gauge!("mcpd_connections"),
-            in_flight: gauge!("mcpd_requests_in_flight"),
+            in_flight: Arc::default(),
             opened: counter!("mcpd_connections_opened_total"),
             frames_in: Frames::new("in"),
             frames_out: Frames::new("out"),
@@ -216,6 +222,12 @@ impl ConnMetrics {
             heartbeat_rtt: Histogram::default(),
             age: Histogram::default(),
         }
+    }
+
+    /// Whether frames and requests are counted, which they are unless one wants to know what that
+    /// costs. To be called before connections are served.
+    pub fn set_counting(&mut self, counts: bool) {
+        self.counts = counts;
     }
 
     pub(crate) fn opened(&self) {
@@ -292,19 +304,29 @@ impl ConnMetrics {
     /// One write's bytes, and the frames that were queued since the last one, by kind.
     #[inline]
     pub(crate) fn sent(&self, bytes: usize, frames: &mut FrameCounts) {
+        if !self.counts {
+            return;
+        }
         self.frames_out.add(bytes, frames);
     }
 
     /// Notes a request that is answered later, until the guard is dropped.
     pub(crate) fn begin(&self) -> InFlight {
-        self.in_flight.increment(1.0);
-        InFlight(self.in_flight.clone())
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(&self.in_flight))
+    }
+
+    /// Requests that are being worked on.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     /// Hands the counts that are kept here to the facade.
     pub(crate) fn publish(&self) {
         self.frames_in.publish();
         self.frames_out.publish();
+        self.tracer.publish();
+        gauge!("mcpd_requests_in_flight").set(self.in_flight() as f64);
     }
 
     /// Appends the histograms in Prometheus' text format.
@@ -322,10 +344,10 @@ impl ConnMetrics {
 
 /// Counts a request as in flight while it lives.
 #[derive(Debug)]
-pub(crate) struct InFlight(Gauge);
+pub(crate) struct InFlight(Arc<AtomicU64>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.decrement(1.0);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

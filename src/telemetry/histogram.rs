@@ -46,11 +46,18 @@ impl Default for Histogram {
     }
 }
 
+/// Nanoseconds without arithmetic of 128 bits; what is over 584 years is that.
+#[inline]
+pub(super) fn saturating_ns(time: Duration) -> u64 {
+    let whole = time.as_secs().saturating_mul(1_000_000_000);
+    whole.saturating_add(u64::from(time.subsec_nanos()))
+}
+
 impl Histogram {
     /// Counts `n` events that took `time` each.
     #[inline]
     pub(super) fn record(&self, time: Duration, n: u64) {
-        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let ns = saturating_ns(time);
         let at = BOUNDS.partition_point(|bound| *bound < ns);
         self.buckets[at].fetch_add(n, Ordering::Relaxed);
         self.sum_ns

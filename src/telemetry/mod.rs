@@ -1,4 +1,4 @@
-//! What an operator sees: metrics and logs. Every metric name lives here and nowhere else.
+//! What an operator sees: metrics, traces and logs. Every metric name lives here and nowhere else.
 
 mod batch;
 mod catalog;
@@ -9,15 +9,22 @@ mod log;
 mod process;
 mod queue;
 mod random;
+mod requests;
 mod routes;
+mod trace;
 
 pub(crate) use batch::{Batch, FrameCounts};
 pub use catalog::{METRICS, Metric, MetricGroup, MetricKind, Values};
 pub use conn::ConnMetrics;
 pub(crate) use conn::{CloseReason, InFlight, Rejected};
-pub use log::{LogControl, LogError, LogStyle, init as init_logs};
+pub use log::{LogControl, LogError, LogSettings, LogStyle, init as init_logs};
 pub use process::{Exporter, ProcessMetrics};
 pub use queue::QueueMetrics;
 pub(crate) use queue::ShedReason;
-pub(crate) use random::{next_span_id, random_unit};
-pub use routes::{RouteCatalog, RouteStats};
+pub(crate) use random::random_unit;
+pub use routes::{RouteCatalog, RouteLabel, RouteStats};
+pub use trace::{
+    CallSpan, OtlpError, OtlpProtocol, Sampling, SamplingError, SamplingSettings, Spans,
+    TraceSettings,
+};
+pub(crate) use trace::{Record, Traced};

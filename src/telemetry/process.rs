@@ -3,7 +3,9 @@
 use super::catalog;
 use super::cgroup::CpuStat;
 use super::conn::ConnMetrics;
+use super::log::LogControl;
 use super::queue::QueueMetrics;
+use super::trace;
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
@@ -19,6 +21,7 @@ pub struct Exporter {
     conn: Mutex<Option<Arc<ConnMetrics>>>,
     queues: Arc<QueueMetrics>,
     runtimes: Mutex<Vec<(&'static str, RuntimeMetrics)>>,
+    logs: Option<LogControl>,
 }
 
 impl Exporter {
@@ -29,6 +32,7 @@ impl Exporter {
     pub fn install() -> Result<Exporter, BuildError> {
         let text = PrometheusBuilder::new().install_recorder()?;
         catalog::describe();
+        trace::register();
         let process = Collector::default();
         Ok(Exporter {
             text,
@@ -36,7 +40,13 @@ impl Exporter {
             conn: Mutex::new(None),
             queues: Arc::default(),
             runtimes: Mutex::default(),
+            logs: None,
         })
+    }
+
+    /// Shows what these logs count too.
+    pub fn with_logs(self, logs: Option<LogControl>) -> Exporter {
+        Exporter { logs, ..self }
     }
 
     /// The counts of queues that this page shows.
@@ -89,6 +99,9 @@ impl Exporter {
             .clone();
         if let Some(conn) = &conn {
             conn.publish();
+        }
+        if let Some(logs) = &self.logs {
+            logs.publish();
         }
         let mut text = self.text.render();
         if let Some(conn) = conn {

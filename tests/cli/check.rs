@@ -171,3 +171,19 @@ fn verbose_shows_what_is_in_force_and_where_it_came_from() {
     assert_eq!(found["config_file"], path);
     assert_eq!(found["routes"], 2);
 }
+
+#[test]
+fn many_long_timeouts_are_one_warning() {
+    let dir = scratch();
+    let routes: String = (0..50)
+        .map(|n| format!("  - {{topic: t{n}, handler: echo}}\n"))
+        .collect();
+    let text = format!(
+        "apiVersion: mcpd/v1\nkind: RouteTable\nroutes:\n{routes}  - {{topic: long, handler: echo, timeout: 1m}}\n"
+    );
+    let routes = write_routes(&dir, &text);
+    let ran = run(["check", "--routes", routes.to_str().unwrap()]).expect(0);
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    let warning = "line 4: routes[0].timeout: t0 and 50 more may take up to 60s";
+    assert!(ran.stderr.contains(warning), "{ran:?}");
+}

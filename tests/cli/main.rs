@@ -4,11 +4,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin_failures;
 mod check;
 mod failures;
+mod http;
+mod operate;
 mod ping;
+mod routes;
 mod run;
 mod scripted;
 mod send;
 mod serve;
+mod token;
+mod trace;
 mod usage;

@@ -79,11 +79,14 @@ fn json_tells_all_of_an_answer_under_keys_that_stay() {
         "permanent",
         "retry_after_ms",
         "route_revision",
+        "sampled",
         "server",
         "server_id",
+        "span_id",
         "status",
         "text",
         "topic",
+        "trace_id",
     ];
     assert_eq!(keys, expected);
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md"));

@@ -1,6 +1,11 @@
-//! Keeps `docs/protocol.md` true to the protocol crate: what is in the code is in the text, with the
+//! Keeps the documents true: `docs/operations.md` by running it (`console`), the files of `examples/` by
+//! `mcpd check` (`examples`), and `docs/protocol.md`
+//! by the protocol crate: what is in the code is in the text, with the
 //! same numbers, and the bytes that the text shows are frames.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod console;
+mod examples;
 
 use mcpd_proto::limits as fixed;
 use mcpd_proto::topic::{MAX_TOPIC_LEN, MAX_TOPIC_LEVELS};

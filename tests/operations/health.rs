@@ -57,7 +57,7 @@ fn other_paths_and_methods_are_refused() {
         "/livez/",
         "/metrics/x",
         "//",
-        "/admin/v1/routes",
+        "/admin/v1/nothing",
     ] {
         assert_eq!(server.get(path).0, 404, "{path}");
     }
@@ -162,7 +162,11 @@ fn a_stuck_thread_is_not_alive() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
-        runtime.unwrap().block_on(admin::serve(listener, status))
+        runtime.unwrap().block_on(admin::serve(
+            listener,
+            admin::router(status, None),
+            admin::Ports::default().gate(),
+        ))
     });
     pulses[0].beat(Instant::now());
     pulses[2].beat(Instant::now());

@@ -9,8 +9,10 @@ fn taken() -> (TcpListener, std::net::SocketAddr) {
     (listener, addr)
 }
 
-fn state(server: &Server, phase: &str) -> f64 {
-    server.metric(&format!("mcpd_lifecycle_state{{state=\"{phase}\"}}"))
+/// The page follows the phase.
+fn await_state(server: &Server, phase: &str, wanted: f64) {
+    let series = format!("mcpd_lifecycle_state{{state=\"{phase}\"}}");
+    server.await_metric(&series, |n| n == wanted);
 }
 
 fn transitions(server: &Server, to: &str) -> f64 {
@@ -28,12 +30,12 @@ fn a_data_port_in_use_is_an_error_until_it_is_free() {
     });
     assert!(page.contains(&format!("cannot listen on {addr}")), "{page}");
     assert_eq!(server.get("/livez").0, 200, "a restart would not help");
-    server.await_metric("mcpd_lifecycle_state{state=\"error\"}", |n| n == 1.0);
+    await_state(&server, "error", 1.0);
     drop(listener);
     server.await_data();
     server.await_get("/readyz", |status, _| status == 200);
-    assert_eq!(state(&server, "running"), 1.0);
-    assert_eq!(state(&server, "error"), 0.0);
+    await_state(&server, "running", 1.0);
+    await_state(&server, "error", 0.0);
     assert!(transitions(&server, "error") >= 1.0);
     assert_eq!(
         transitions(&server, "error"),

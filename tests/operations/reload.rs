@@ -261,3 +261,43 @@ fn other_limits_of_a_handler_hold_at_once() {
     assert_eq!(peer.expect().error(), (5, ErrorCode::OVERLOADED));
     assert_eq!(configured.server.metric("mcpd_requests_in_flight"), 3.0);
 }
+
+/// A refused configuration leaves a handler its places, and those who have them theirs.
+#[test]
+fn a_refused_configuration_leaves_the_queue_of_a_handler_alone() {
+    let dir = crate::support::scratch();
+    let routes = "apiVersion: mcpd/v1\nkind: RouteTable\nroutes:\n  \
+                  - {topic: slow, handler: slow}\n  - {topic: s, handler: fixed}\n";
+    let routes = crate::support::write_routes(&dir, routes);
+    let slow = "slow: {type: delay, latency: 10m, concurrency: 1}";
+    let fixed = "fixed: {type: static, body: one}";
+    let good = format!("handlers: {{{slow}, {fixed}}}");
+    let mut it = configured_with(&good, |start| start.routes(&routes));
+    let mut peer = it.server.peer();
+    peer.request(1, "slow", b"");
+    it.server
+        .await_metric("mcpd_requests_in_flight", |n| n == 1.0);
+    let line = it.refused("handlers: {slow: {type: delay, latency: 10m}}");
+    assert!(line.contains("there is no handler"), "{line}");
+    it.reload(&good);
+    peer.request(2, "slow", b"");
+    let depth = "mcpd_queue_depth{priority=\"0\"}";
+    it.server.await_metric(depth, |n| n == 1.0);
+}
+
+/// Routes that are live already lead through a queue that comes later, and past one that goes.
+#[test]
+fn a_handler_gets_its_first_limit_and_loses_it() {
+    let without = "handlers: {echo: {type: delay, latency: 10m}}\n";
+    let with = "handlers: {echo: {type: delay, latency: 10m, concurrency: 1, queue: 0}}\n";
+    let mut it = configured(without);
+    let mut peer = it.server.peer();
+    it.reload(with);
+    peer.request(1, "echo", b"");
+    peer.request(2, "echo", b"");
+    assert_eq!(peer.expect().error(), (2, ErrorCode::OVERLOADED));
+    it.reload(without);
+    peer.request(3, "echo", b"");
+    it.server
+        .await_metric("mcpd_requests_in_flight", |n| n == 2.0);
+}

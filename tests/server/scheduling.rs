@@ -155,6 +155,64 @@ fn the_whole_server_has_a_limit_too_but_not_for_answers_in_place() {
     peer.expect_alive(9);
 }
 
+/// The handler's queue comes before the server's places: else those who wait for a slow handler would
+/// take them all, and with them everybody else's.
+#[test]
+fn who_waits_for_a_slow_handler_holds_up_no_other() {
+    let start = slow(Start::new(), "10m")
+        .set("HANDLERS__SLOW__CONCURRENCY", "1")
+        .set("HANDLERS__OTHER__TYPE", "delay")
+        .set("SCHEDULER__MAX_RUNNING", "2");
+    let server = routed(start, &[SLOW, OTHER, ECHO]);
+    let mut peer = server.peer();
+    for seq in 1..=3 {
+        send(&mut peer, seq, "slow", 7);
+    }
+    server.await_metric(&depth(7), |n| n == 2.0);
+    send(&mut peer, 4, "other", 0);
+    assert_eq!(outcome(&peer.expect()), (4, None));
+}
+
+/// At the end of a drain what runs is cut off; what waits is said not to have run.
+#[test]
+fn what_waits_at_the_end_of_a_drain_has_not_run() {
+    cut_off_while_two_of_three_wait(SLOW);
+}
+
+/// Nor has it when its rate limit has let it pass already, and it waits for its place.
+#[test]
+fn what_waits_behind_a_leaky_bucket_at_the_end_of_a_drain_has_not_run() {
+    let limit = "rate_limit: {per_second: 100, burst: 3, algorithm: leaky_bucket}";
+    cut_off_while_two_of_three_wait(&format!("{SLOW}, {limit}"));
+}
+
+#[track_caller]
+fn cut_off_while_two_of_three_wait(route: &str) {
+    let start = slow(Start::new(), "10m")
+        .set("HANDLERS__SLOW__CONCURRENCY", "1")
+        .set("DRAIN__FINISH", "200ms");
+    let mut server = routed(start, &[route, ECHO]);
+    let mut peer = server.peer();
+    for seq in 1..=3 {
+        send(&mut peer, seq, "slow", 0);
+    }
+    server.await_metric(&depth(0), |n| n == 2.0);
+    server.signal("TERM");
+    assert!(matches!(peer.expect().frame(), Frame::GoAway(_)));
+    let mut got: Vec<_> = (0..3).map(|_| outcome(&peer.expect())).collect();
+    got.sort_by_key(|(seq, _)| *seq);
+    let codes = [
+        ErrorCode::DEADLINE_EXCEEDED,
+        ErrorCode::DRAINING,
+        ErrorCode::DRAINING,
+    ];
+    let expected: Vec<_> = (1..=3).zip(codes.map(Some)).collect();
+    assert_eq!(got, expected);
+    peer.expect_end(ErrorCode::CLOSING);
+    drop(peer);
+    assert_eq!(server.await_exit(), Some(0));
+}
+
 #[test]
 fn a_leaky_bucket_spreads_a_burst_and_refuses_what_is_over_it() {
     let even = "topic: even, handler: echo, \

@@ -49,6 +49,13 @@ impl Start {
         Start::of(command)
     }
 
+    /// The same behind a command that runs what follows it.
+    pub fn wrapped(wrapper: &[&str]) -> Start {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(env!("CARGO_BIN_EXE_mcpd"));
+        Start::of(command)
+    }
+
     fn of(mut command: Command) -> Start {
         command.arg("serve");
         command
@@ -193,6 +200,11 @@ impl Server {
             self.seen.push(line);
         }
         &self.seen
+    }
+
+    /// The port of the admin API, where it has one of its own.
+    pub fn await_admin(&mut self) -> SocketAddr {
+        self.await_port("admin listening on ")
     }
 
     fn await_port(&mut self, prefix: &str) -> SocketAddr {
@@ -438,6 +450,14 @@ impl Peer {
     pub fn expect_alive(&mut self, seq: u16) {
         self.request(seq, "echo", b"alive?");
         assert_eq!(self.expect().response(), (seq, b"alive?".to_vec()));
+    }
+}
+
+impl Peer {
+    /// Expects an echo on this topic.
+    pub fn expect_alive_on(&mut self, topic: &str) {
+        self.request(1, topic, b"alive?");
+        assert_eq!(self.expect().response(), (1, b"alive?".to_vec()));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The figures of `make bench`: what one request costs the server, what an idle connection weighs,
-//! how long a start takes, and what encoding, decoding and routing cost by themselves, for mcpd and
-//! its references in one run on one machine.
+//! how long a start takes, what encoding, decoding and routing cost by themselves, and what being
+//! observed costs, for mcpd and its references in one run on one machine.
 //!
 //! A crate of its own, so that the daemon's tree does not grow by what only measuring needs.
 
@@ -45,6 +45,10 @@ enum Command {
     Lookup(Options),
     /// Twice the work a handler can do, beside half of it: waits, losses and progress by priority
     Overload(Options),
+    /// What metrics and traces add to the CPU of an echo
+    Telemetry(Options),
+    /// Requests and probes at full load, while tables of 10,000 routes are put
+    Admin(Options),
     /// Load any MCP server with 64-byte echoes for a while, to look at it with a profiler
     Load {
         /// The server's data port
@@ -110,8 +114,10 @@ fn main() -> ExitCode {
         Command::Idle(options) => sections::run(&options, &[sections::Section::Idle]),
         Command::Startup(options) => sections::run(&options, &[sections::Section::Startup]),
         Command::Codec(options) => sections::run(&options, &[sections::Section::Codec]),
+        Command::Telemetry(options) => sections::run(&options, &[sections::Section::Telemetry]),
         Command::Lookup(options) => sections::run(&options, &[sections::Section::Lookup]),
         Command::Overload(options) => sections::run(&options, &[sections::Section::Overload]),
+        Command::Admin(options) => sections::run(&options, &[sections::Section::Admin]),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

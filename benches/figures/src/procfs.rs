@@ -25,6 +25,11 @@ impl CpuTime {
     /// Reads `/proc/PID/task/*/schedstat`, whose first two fields have nanosecond precision,
     /// while `/proc/PID/stat` counts in ticks of 10 ms.
     pub(crate) fn of(pid: u32) -> Result<Self> {
+        Self::of_threads(pid, |_| true)
+    }
+
+    /// The same of the threads whose names are `wanted`.
+    pub(crate) fn of_threads(pid: u32, wanted: impl Fn(&str) -> bool) -> Result<Self> {
         let tasks = format!("/proc/{pid}/task");
         let mut threads = BTreeMap::new();
         for entry in fs::read_dir(&tasks).with_context(|| format!("cannot read {tasks}"))? {
@@ -32,6 +37,10 @@ impl CpuTime {
             let Some(tid) = entry.file_name().to_str().and_then(|s| s.parse().ok()) else {
                 continue;
             };
+            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            if !wanted(name.trim_end()) {
+                continue;
+            }
             let path = entry.path().join("schedstat");
             let text = match fs::read_to_string(&path) {
                 Ok(text) => text,

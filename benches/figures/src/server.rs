@@ -36,6 +36,8 @@ pub(crate) enum Target {
     Mcpd {
         program: PathBuf,
         ready_addr: Option<SocketAddr>,
+        /// Variables that configure it.
+        env: Vec<(&'static str, String)>,
     },
     Redis {
         program: String,
@@ -100,9 +102,11 @@ impl Target {
             Target::Mcpd {
                 program,
                 ready_addr,
+                env,
             } => {
                 let listen = ready_addr.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
                 let mut command = mcpd(program, listen, (Ipv4Addr::LOCALHOST, 0).into());
+                command.envs(env.iter().map(|(key, value)| (key, value)));
                 if let Some(clients) = clients {
                     command
                         .env("MCPD__DATA__MAX_CONNECTIONS", clients.to_string())
@@ -144,7 +148,8 @@ impl Target {
 pub(crate) fn mcpd(program: &PathBuf, listen: SocketAddr, sidecar: SocketAddr) -> Command {
     let mut command = Command::new(program);
     for (key, _) in std::env::vars_os() {
-        if key.to_str().is_some_and(|key| key.starts_with("MCPD__")) {
+        let ours = |key: &str| key.starts_with("MCPD__") || key.starts_with("OTEL_");
+        if key.to_str().is_some_and(ours) {
             command.env_remove(key);
         }
     }

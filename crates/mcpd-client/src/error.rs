@@ -2,7 +2,7 @@
 
 use crate::reply::Reply;
 use mcpd_proto::session::{self, SendError};
-use mcpd_proto::{Class, ErrorCode, ErrorFrame, Meta, MetaError};
+use mcpd_proto::{Class, ErrorCode, ErrorFrame, Meta, MetaError, Trace};
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -210,6 +210,11 @@ impl Error {
     /// The upstream's own status, on HANDLER_ERROR.
     pub fn status(&self) -> Option<u16> {
         self.meta().status()
+    }
+
+    /// The server's span, when it has answered a request that carried a trace.
+    pub fn trace(&self) -> Option<Trace> {
+        self.meta().trace()
     }
 
     /// The metadata of the server's ERROR; empty when there was none.

@@ -68,4 +68,4 @@ pub use throttle::ConnectLimit;
 
 pub use bytes::Bytes;
 pub use mcpd_proto::session::HeartbeatSettings;
-pub use mcpd_proto::{ErrorCode, GoAwayReason, Meta, MetaBuf, Qos, Trace};
+pub use mcpd_proto::{ErrorCode, GoAwayReason, Meta, MetaBuf, Qos, Trace, TraceParentError};

@@ -41,4 +41,4 @@ pub use frame::{
     Response,
 };
 pub use header::{Flags, Header, Kind, Qos, Side};
-pub use meta::{Entries, Meta, MetaBuf, MetaError, Trace, tag};
+pub use meta::{Entries, Meta, MetaBuf, MetaError, Trace, TraceParentError, tag};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ::config::ValueKind;
 
 use super::yaml;
+use crate::config::effective::masked;
 use crate::config::value::{Parsed, parse, show_duration, show_size};
 use crate::config::*;
 
@@ -55,6 +56,8 @@ fn canonical(doc: &KeyDoc, text: &str) -> String {
         (_, Parsed::Address(address)) => address.to_string(),
         (_, Parsed::Bool(flag)) => flag.to_string(),
         (_, Parsed::Choice(word)) => word.to_owned(),
+        (_, Parsed::Ratio(ratio)) => ratio.to_string(),
+        (_, Parsed::Text(text)) if doc.key == "admin.tokens" => masked(&text),
         (_, Parsed::Text(text)) => text,
     }
 }
@@ -65,7 +68,8 @@ fn another(doc: &KeyDoc) -> String {
         Kind::Text { .. } | Kind::Body { .. } => "another".to_owned(),
         Kind::Address => "127.0.0.1:9999".to_owned(),
         Kind::Path => "routes.yaml".to_owned(),
-        Kind::Bool => "true".to_owned(),
+        Kind::Bool => (doc.default != Some("true")).to_string(),
+        Kind::Ratio => "0.5".to_owned(),
         Kind::Choice(words) => (*words
             .iter()
             .find(|word| Some(**word) != doc.default)
@@ -78,6 +82,7 @@ fn another(doc: &KeyDoc) -> String {
         Kind::Size { max, .. } => show_size(max),
         Kind::Duration { max, .. } => show_duration(max),
         Kind::Filter => "debug".to_owned(),
+        Kind::Url { .. } => "http://another:4317".to_owned(),
     }
 }
 

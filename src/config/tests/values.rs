@@ -79,7 +79,7 @@ fn one_bad_value_each_gets_its_own_advice() {
         ),
         (
             "log: {format: xml}",
-            "is unknown; write one of `auto`, `pretty`, `json`",
+            "is unknown; write one of `auto`, `pretty`, `json`, `ecs`",
         ),
         (
             "log: {filter: ''}",

@@ -1,6 +1,6 @@
 //! `monitor`: who sent on a topic, when, how often, and who has fallen silent.
 
-use crate::handler::Handler;
+use crate::handler::{Handler, TopicSeen};
 use crate::message::{Answer, Call, Outcome};
 use serde::Serialize;
 use std::collections::{HashMap, VecDeque};
@@ -40,6 +40,7 @@ struct Topics {
 #[derive(Debug, Default)]
 struct Topic {
     count: u64,
+    last: Option<Instant>,
     senders: HashMap<Box<str>, Sender>,
 }
 
@@ -79,6 +80,27 @@ impl Monitor {
         }
     }
 
+    fn seen(&self, limit: usize, now: Instant) -> Vec<TopicSeen> {
+        let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard: Vec<_> = topics.by_name.iter().collect();
+        let newest_first = |a: &(_, &Topic), b: &(_, &Topic)| b.1.last.cmp(&a.1.last);
+        // Requests wait for this lock: of very many topics only those that are shown are sorted.
+        if limit < heard.len() {
+            heard.select_nth_unstable_by(limit, newest_first);
+            heard.truncate(limit);
+        }
+        heard.sort_unstable_by(|a, b| newest_first(a, b).then(a.0.cmp(b.0)));
+        let seen = heard.into_iter().map(|(name, topic)| TopicSeen {
+            topic: name.to_string(),
+            last_seen: topic
+                .last
+                .map_or(Duration::ZERO, |at| now.saturating_duration_since(at)),
+            count: topic.count,
+            last_client: topic.last_sender().to_owned(),
+        });
+        seen.collect()
+    }
+
     fn note(&self, name: &str, sender: &str, now: Instant) -> Vec<u8> {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         if !topics.by_name.contains_key(name) {
@@ -100,8 +122,15 @@ impl Monitor {
 }
 
 impl Topic {
+    fn last_sender(&self) -> &str {
+        let mut senders = self.senders.iter();
+        let last = senders.find(|(_, sender)| Some(sender.last) == self.last);
+        last.map_or("", |(name, _)| name)
+    }
+
     fn note(&mut self, name: &str, now: Instant) {
         self.count += 1;
+        self.last = Some(now);
         if let Some(sender) = self.senders.get_mut(name) {
             let interval = now.saturating_duration_since(sender.last).as_secs_f64();
             let mean = |before: f64| before + NEWEST * (interval - before);
@@ -154,6 +183,10 @@ impl Topic {
 }
 
 impl Handler for Monitor {
+    fn topics(&self, limit: usize) -> Vec<TopicSeen> {
+        self.seen(limit, Instant::now())
+    }
+
     fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
         let addr;
         let sender = match &call.peer.client_id {
@@ -192,6 +225,20 @@ mod tests {
         assert_eq!(seen["senders"][0]["silent_s"], serde_json::Value::Null);
         assert_eq!(seen["senders"][1]["interval_s"], 5.0);
         assert_eq!(seen["senders"][1]["silent_s"], 16.0);
+    }
+
+    #[test]
+    fn the_topics_heard_last_come_first() {
+        let (monitor, start) = (Monitor::new(10), Instant::now());
+        let after = |s| start + Duration::from_secs(s);
+        at(&monitor, "old", "a", after(0));
+        at(&monitor, "new", "a", after(1));
+        at(&monitor, "new", "b", after(2));
+        let seen = monitor.seen(1, after(5));
+        assert_eq!(seen.len(), 1);
+        assert_eq!((seen[0].topic.as_str(), seen[0].count), ("new", 2));
+        assert_eq!(seen[0].last_client, "b");
+        assert_eq!(seen[0].last_seen, Duration::from_secs(3));
     }
 
     #[test]

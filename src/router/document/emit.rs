@@ -27,10 +27,23 @@ impl Document {
         } else {
             out.push_str("routes:\n");
             for route in &self.routes {
-                write_route(&mut out, route);
+                write_route(&mut out, route, "  - ", "    ");
             }
         }
         out
+    }
+
+    /// The document as a JSON value, as [`Document::parse`] reads it, with every default written
+    /// out and the routes in their order.
+    pub fn to_json(&self) -> Json {
+        let known = json!({
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "revision": self.revision,
+            "requires": self.requires,
+            "routes": self.routes.iter().map(RouteSpec::to_json).collect::<Vec<_>>(),
+        });
+        with_unknown(known, &self.unknown)
     }
 
     /// What is hashed: see [`Document::hash`].
@@ -52,8 +65,15 @@ impl Document {
 }
 
 impl RouteSpec {
+    /// The route by itself in YAML, without what has its default.
+    pub fn to_yaml(&self) -> String {
+        let mut out = String::with_capacity(96);
+        write_route(&mut out, self, "", "");
+        out
+    }
+
     /// The route as a JSON value, with every default written out.
-    fn to_json(&self) -> Json {
+    pub fn to_json(&self) -> Json {
         let mut known = json!({
             "name": self.name,
             "topic": self.pattern.as_str(),
@@ -102,9 +122,10 @@ fn line(out: &mut String, key: &str, value: &str) {
     let _ = writeln!(out, "{key}: {value}");
 }
 
-fn write_route(out: &mut String, route: &RouteSpec) {
+/// The name comes first, so `first` leads its line and `rest` all others.
+fn write_route(out: &mut String, route: &RouteSpec, first: &str, rest: &str) {
     let mut key = |key: &str, value: &str| {
-        let lead = if key == "name" { "  - " } else { "    " };
+        let lead = if key == "name" { first } else { rest };
         let _ = writeln!(out, "{lead}{key}: {value}");
     };
     key("name", &scalar(&route.name));

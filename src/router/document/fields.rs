@@ -8,14 +8,14 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 /// What has been found so far.
-pub(super) struct Report {
-    pub(super) problems: Problems,
-    pub(super) warnings: Problems,
+pub(crate) struct Report {
+    pub(crate) problems: Problems,
+    pub(crate) warnings: Problems,
     strict: bool,
 }
 
 impl Report {
-    pub(super) fn new(strict: bool) -> Report {
+    pub(crate) fn new(strict: bool) -> Report {
         Report {
             problems: Problems::default(),
             warnings: Problems::default(),
@@ -23,23 +23,34 @@ impl Report {
         }
     }
 
-    pub(super) fn problem(&mut self, problem: Problem) {
+    pub(crate) fn problem(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
 
-    pub(super) fn wrong(&mut self, field: &Field<'_>, message: impl Into<String>) {
+    pub(crate) fn wrong(&mut self, field: &Field<'_>, message: impl Into<String>) {
         self.problem(Problem::new(field.node.line, field.path.as_str(), message));
     }
 }
 
 /// One value and how its key is called in messages.
-pub(super) struct Field<'n> {
-    pub(super) node: &'n Node,
-    pub(super) path: String,
+pub(crate) struct Field<'n> {
+    pub(crate) node: &'n Node,
+    pub(crate) path: String,
+}
+
+impl Field<'_> {
+    /// Line and path.
+    pub(crate) fn place(&self) -> (u32, String) {
+        (self.node.line, self.path.clone())
+    }
+
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::Sequence(_))
+    }
 }
 
 /// A mapping of which certain keys are known.
-pub(super) struct Fields<'n> {
+pub(crate) struct Fields<'n> {
     path: String,
     line: u32,
     entries: &'n [Entry],
@@ -48,7 +59,7 @@ pub(super) struct Fields<'n> {
 
 impl<'n> Fields<'n> {
     /// Reports anything that is not a mapping.
-    pub(super) fn of(
+    pub(crate) fn of(
         field: Field<'n>,
         known: &'static [&'static str],
         report: &mut Report,
@@ -67,7 +78,7 @@ impl<'n> Fields<'n> {
         })
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<Field<'n>> {
+    pub(crate) fn get(&self, key: &str) -> Option<Field<'n>> {
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         let path = self.path_of(key);
         Some(Field {
@@ -77,7 +88,7 @@ impl<'n> Fields<'n> {
     }
 
     /// Reports the key if it is not there.
-    pub(super) fn require(&self, key: &str, report: &mut Report) -> Option<Field<'n>> {
+    pub(crate) fn require(&self, key: &str, report: &mut Report) -> Option<Field<'n>> {
         let found = self.get(key);
         if found.is_none() {
             let problem = Problem::new(self.line, self.path_of(key), "is missing");
@@ -87,7 +98,7 @@ impl<'n> Fields<'n> {
     }
 
     /// The keys that are not known: warned of (or refused), and kept.
-    pub(super) fn unknown(&self, report: &mut Report) -> UnknownKeys {
+    pub(crate) fn unknown(&self, report: &mut Report) -> UnknownKeys {
         let mut kept = UnknownKeys::new();
         for entry in self.entries {
             if self.known.contains(&entry.key.as_str()) {
@@ -122,7 +133,7 @@ impl<'n> Fields<'n> {
 }
 
 /// The items of a sequence.
-pub(super) fn items<'n>(field: &Field<'n>, report: &mut Report) -> Option<Vec<Field<'n>>> {
+pub(crate) fn items<'n>(field: &Field<'n>, report: &mut Report) -> Option<Vec<Field<'n>>> {
     let Value::Sequence(nodes) = &field.node.value else {
         let found = describe(field.node);
         report.wrong(
@@ -139,7 +150,7 @@ pub(super) fn items<'n>(field: &Field<'n>, report: &mut Report) -> Option<Vec<Fi
 }
 
 /// A string; what YAML takes for something else is to be quoted.
-pub(super) fn text<'n>(field: &Field<'n>, report: &mut Report) -> Option<&'n str> {
+pub(crate) fn text<'n>(field: &Field<'n>, report: &mut Report) -> Option<&'n str> {
     let Value::Scalar { text, plain } = &field.node.value else {
         let found = describe(field.node);
         report.wrong(field, format!("is {found}; write a text"));
@@ -163,7 +174,7 @@ pub(super) fn text<'n>(field: &Field<'n>, report: &mut Report) -> Option<&'n str
 }
 
 /// A whole number within `range`.
-pub(super) fn whole<T>(
+pub(crate) fn whole<T>(
     field: &Field<'_>,
     range: RangeInclusive<T>,
     report: &mut Report,
@@ -202,7 +213,7 @@ where
 }
 
 /// `true` or `false`.
-pub(super) fn boolean(field: &Field<'_>, report: &mut Report) -> Option<bool> {
+pub(crate) fn boolean(field: &Field<'_>, report: &mut Report) -> Option<bool> {
     if let Value::Scalar { text, plain } = &field.node.value
         && let Meaning::Bool(value) = meaning(text, *plain)
     {

@@ -25,8 +25,13 @@ impl Document {
 
     /// The tag of this version; costs a [`Document::hash`].
     pub fn etag(&self) -> ETag {
+        self.etag_of(&self.hash())
+    }
+
+    /// The tag of this version, whose hash is known.
+    pub(crate) fn etag_of(&self, digest: &[u8; 32]) -> ETag {
         let mut hash = [0; TAG_HASH_BYTES];
-        hash.copy_from_slice(&self.hash()[..TAG_HASH_BYTES]);
+        hash.copy_from_slice(&digest[..TAG_HASH_BYTES]);
         ETag {
             revision: self.revision,
             hash,
@@ -56,6 +61,12 @@ pub struct ETag {
 }
 
 impl ETag {
+    /// The tag of the same content under the next revision.
+    pub(crate) fn next(self) -> ETag {
+        let revision = self.revision.saturating_add(1);
+        ETag { revision, ..self }
+    }
+
     /// The revision it names.
     pub fn revision(self) -> u64 {
         self.revision

@@ -35,6 +35,50 @@ mod surrogates;
 mod tests;
 mod yaml;
 
+/// What reads other small documents as strictly as this one.
+pub(crate) mod reading {
+    pub(crate) use super::fields::{Field, Fields, Report, items};
+    use super::problem::{DocumentError, Problem, Problems};
+    use super::yaml::{Meaning, Value, meaning};
+
+    /// Reads `bytes` of YAML or JSON, and hands what they hold to `read`; unknown keys are problems.
+    ///
+    /// # Errors
+    /// Every problem.
+    pub(crate) fn whole<T>(
+        bytes: &[u8],
+        max_bytes: usize,
+        read: impl FnOnce(Field<'_>, &mut Report) -> Option<T>,
+    ) -> Result<(T, Problems), DocumentError> {
+        let options = super::ParseOptions {
+            strict: true,
+            max_bytes,
+        };
+        super::parse::read_with(bytes, &options, read)
+    }
+
+    /// Notes that the value of `field` is wrong.
+    pub(crate) fn wrong(field: &Field<'_>, message: &str, report: &mut Report) {
+        wrong_at(&field.place(), message, report);
+    }
+
+    /// Notes that what is at this line and path is wrong.
+    pub(crate) fn wrong_at((line, path): &(u32, String), message: &str, report: &mut Report) {
+        report.problem(Problem::new(*line, path.as_str(), message));
+    }
+
+    /// A text that no message may repeat.
+    pub(crate) fn secret_text<'n>(field: &Field<'n>, report: &mut Report) -> Option<&'n str> {
+        if let Value::Scalar { text, plain } = &field.node.value
+            && let Meaning::Text(text) = meaning(text, *plain)
+        {
+            return Some(text);
+        }
+        wrong(field, "is not a text; write one, in quotes", report);
+        None
+    }
+}
+
 pub use identity::{ETag, ETagError};
 pub use names::{MAX_NAME_LEN, derive_name, is_name};
 pub use problem::{DocumentError, MAX_PROBLEMS, Problem, Problems};
@@ -112,6 +156,31 @@ impl Document {
     /// that is not YAML at all has only that one problem.
     pub fn parse(bytes: &[u8], options: &ParseOptions) -> Result<Loaded, DocumentError> {
         parse::document(bytes, options)
+    }
+}
+
+impl RouteSpec {
+    /// Reads one route as it stands in the list of a document, named `name` unless it says so
+    /// itself. Gives what should be said about it, too.
+    ///
+    /// # Errors
+    /// Every problem that it has; that its name is another one is one of them.
+    pub fn parse(
+        bytes: &[u8],
+        name: &str,
+        options: &ParseOptions,
+    ) -> Result<(RouteSpec, Problems), DocumentError> {
+        parse::one_route(bytes, name, options)
+    }
+
+    /// Whether both mean the same, wherever they stand.
+    pub fn says_the_same(&self, other: &RouteSpec) -> bool {
+        let line = self.line;
+        *self
+            == RouteSpec {
+                line,
+                ..other.clone()
+            }
     }
 }
 

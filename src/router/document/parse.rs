@@ -3,11 +3,11 @@
 use super::fields::{Field, Fields, Report, boolean, items, text, whole};
 use super::problem::{DocumentError, Problem};
 use super::surrogates;
-use super::yaml::{self, Node};
+use super::yaml;
 use super::{
     API_VERSION, DEFAULT_TIMEOUT, Document, FEATURES, KIND, Loaded, ParseOptions, PriorityBounds,
-    RATE_RANGE, RateAlgorithm, RateLimitSpec, RouteSpec, TIMEOUT_RANGE, UnknownKeys, is_name,
-    names,
+    Problems, RATE_RANGE, RateAlgorithm, RateLimitSpec, RouteSpec, TIMEOUT_RANGE, UnknownKeys,
+    is_name, names,
 };
 use mcpd_proto::topic::Pattern;
 use std::collections::HashMap;
@@ -28,26 +28,55 @@ const RATE_LIMIT_KEYS: &[&str] = &["per_second", "burst", "algorithm"];
 const PRIORITY_KEYS: &[&str] = &["min", "max"];
 
 pub(super) fn document(bytes: &[u8], options: &ParseOptions) -> Result<Loaded, DocumentError> {
+    let read = |root: Field<'_>, report: &mut Report| Some(top(root, report));
+    let (document, warnings) = read_with(bytes, options, read)?;
+    Ok(Loaded { document, warnings })
+}
+
+pub(super) fn one_route(
+    bytes: &[u8],
+    name: &str,
+    options: &ParseOptions,
+) -> Result<(RouteSpec, Problems), DocumentError> {
+    read_with(bytes, options, |root, report| {
+        let line = root.node.line;
+        let mut route = route(root, report)?;
+        if route.name.is_empty() {
+            name.clone_into(&mut route.name);
+        } else if route.name != name {
+            let message = format!("is `{}`, but this is `{name}`; leave it out", route.name);
+            report.problem(Problem::new(line, "name", message));
+        }
+        Some(route)
+    })
+}
+
+/// Reads a text as a tree and hands that to `read`, which may be `None` only with a problem.
+pub(super) fn read_with<T>(
+    bytes: &[u8],
+    options: &ParseOptions,
+    read: impl FnOnce(Field<'_>, &mut Report) -> Option<T>,
+) -> Result<(T, Problems), DocumentError> {
     let text = readable(bytes, options.max_bytes)?;
     let mut report = Report::new(options.strict);
     let text = surrogates::join(text);
-    let document = match yaml::read(&text, &mut report.problems) {
-        Ok(root) => top(&root, &mut report),
+    let found = match yaml::read(&text, &mut report.problems) {
+        Ok(root) => {
+            let path = String::new();
+            let root = Field { node: &root, path };
+            read(root, &mut report)
+        }
         Err(problem) => {
             report.problem(problem);
-            Document::default()
+            None
         }
     };
     report.problems.sort();
-    if report.problems.is_empty() {
-        Ok(Loaded {
-            document,
-            warnings: report.warnings,
-        })
-    } else {
-        Err(DocumentError {
+    match found {
+        Some(found) if report.problems.is_empty() => Ok((found, report.warnings)),
+        _ => Err(DocumentError {
             problems: report.problems,
-        })
+        }),
     }
 }
 
@@ -67,12 +96,8 @@ fn readable(bytes: &[u8], max_bytes: usize) -> Result<&str, Problem> {
 
 /// What cannot be read is reported and replaced by something harmless, so that the rest is looked
 /// at, too; a document with a problem is never handed out.
-fn top(root: &Node, report: &mut Report) -> Document {
-    let whole_document = Field {
-        node: root,
-        path: String::new(),
-    };
-    let Some(fields) = Fields::of(whole_document, DOCUMENT_KEYS, report) else {
+fn top(root: Field<'_>, report: &mut Report) -> Document {
+    let Some(fields) = Fields::of(root, DOCUMENT_KEYS, report) else {
         return Document::default();
     };
     constant(&fields, "apiVersion", API_VERSION, report);

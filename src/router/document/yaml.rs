@@ -10,38 +10,38 @@ use yaml_rust2::parser::{Event, Parser, Tag};
 use yaml_rust2::scanner::{Marker, ScanError, TScalarStyle};
 
 /// Deepest nesting. The format itself needs 4; unknown keys may hold more.
-pub(super) const MAX_DEPTH: usize = 32;
+pub(crate) const MAX_DEPTH: usize = 32;
 
 /// Most values in one document, eight bytes of a full-sized one for each: bounds the memory of
 /// the tree to a small multiple of the text.
-pub(super) const MAX_NODES: usize = 1_000_000;
+pub(crate) const MAX_NODES: usize = 1_000_000;
 
 /// Longest key, in bytes; YAML itself stops at 1,024 characters.
-pub(super) const MAX_KEY_LEN: usize = 256;
+pub(crate) const MAX_KEY_LEN: usize = 256;
 
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) line: u32,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) line: u32,
+    pub(crate) value: Value,
 }
 
 #[derive(Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Scalar { text: String, plain: bool },
     Sequence(Vec<Node>),
     Mapping(Vec<Entry>),
 }
 
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) line: u32,
-    pub(super) key: String,
-    pub(super) value: Node,
+pub(crate) struct Entry {
+    pub(crate) line: u32,
+    pub(crate) key: String,
+    pub(crate) value: Node,
 }
 
 /// What a scalar means by the core schema of YAML 1.2.
 #[derive(Debug, PartialEq)]
-pub(super) enum Meaning<'a> {
+pub(crate) enum Meaning<'a> {
     Null,
     Bool(bool),
     Integer(&'a str),
@@ -49,7 +49,7 @@ pub(super) enum Meaning<'a> {
     Text(&'a str),
 }
 
-pub(super) fn meaning(text: &str, plain: bool) -> Meaning<'_> {
+pub(crate) fn meaning(text: &str, plain: bool) -> Meaning<'_> {
     if !plain {
         return Meaning::Text(text);
     }

@@ -44,12 +44,17 @@ enum Source {
 
 impl StoreError {
     /// A failure that has no other error behind it.
-    pub(super) fn new(kind: StoreErrorKind, message: impl Into<String>) -> StoreError {
+    pub(crate) fn new(kind: StoreErrorKind, message: impl Into<String>) -> StoreError {
         StoreError {
             kind,
             message: message.into(),
             source: None,
         }
+    }
+
+    /// Something gave way that should not have.
+    pub(crate) fn broken(message: &str) -> StoreError {
+        StoreError::new(StoreErrorKind::Io, message)
     }
 
     pub(super) fn invalid(what: impl fmt::Display, source: DocumentError) -> StoreError {

@@ -25,6 +25,7 @@ mod watch;
 mod write;
 
 use super::{Expected, RouteStore, StoreError, StoreErrorKind, StoreFuture};
+use crate::background;
 use crate::router::document::{Document, Loaded, ParseOptions};
 use read::{Fingerprint, Reading};
 use std::path::{Path, PathBuf};
@@ -168,7 +169,7 @@ impl RouteStore for FileStore {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
+    background::run(work).await.map_err(|error| {
         let message = format!("reading or writing the routes broke off: {error}");
         StoreError::new(StoreErrorKind::Io, message)
     })

@@ -143,9 +143,10 @@ pub(super) fn successor(
             )));
         }
     };
-    document.revision = revision
-        .checked_add(1)
-        .ok_or_else(|| conflict("the revision has reached its end".to_owned()))?;
+    document.revision = revision.checked_add(1).ok_or_else(|| {
+        let text = "the revision has reached its end; edit the document by hand to a lower one";
+        StoreError::new(StoreErrorKind::Forbidden, text)
+    })?;
     // Never keep what would be refused when it is read again.
     let text = document.to_yaml();
     let options = ParseOptions {

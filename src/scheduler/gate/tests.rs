@@ -84,6 +84,19 @@ async fn one_whose_time_is_over_expires() {
     assert_eq!(gate.load().waiting, 0);
 }
 
+#[tokio::test]
+async fn a_place_that_comes_too_late_goes_to_the_next_unused() {
+    let gate = gate(1, 10);
+    let first = admitted(&gate, 0);
+    let (late, mut next) = (waiting(&gate, 0), waiting(&gate, 0));
+    let over = tokio::time::Instant::now();
+    drop(first);
+    let held = gate.lock().mean_held;
+    assert!(matches!(late.wait(over).await, Err(Unserved::Expired)));
+    assert_eq!(gate.lock().mean_held, held);
+    assert!(is_served(&mut next).is_some());
+}
+
 #[test]
 fn places_are_kept_for_the_urgent_who_use_them_but_nobody_starves() {
     let gate = gate(10, 1000);

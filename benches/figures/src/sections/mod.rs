@@ -12,12 +12,14 @@ use crate::machine::{self, Cores, Machine};
 use crate::micro;
 use crate::server::{self, Name, Target};
 
+mod admin;
 mod codec;
 mod echo;
 mod idle;
 mod lookup;
 mod overload;
 mod startup;
+mod telemetry;
 
 /// A kind of figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,16 +30,20 @@ pub(crate) enum Section {
     Codec,
     Lookup,
     Overload,
+    Telemetry,
+    Admin,
 }
 
 /// In the order in which they are measured.
-pub(crate) const ALL: [Section; 6] = [
+pub(crate) const ALL: [Section; 8] = [
     Section::Echo,
     Section::Idle,
     Section::Startup,
     Section::Codec,
     Section::Lookup,
     Section::Overload,
+    Section::Telemetry,
+    Section::Admin,
 ];
 
 /// What is measured, and how long.
@@ -86,6 +92,10 @@ struct Record {
     lookup: Option<micro::Costs>,
     #[serde(skip_serializing_if = "Option::is_none")]
     overload: Option<overload::Overload>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    telemetry: Option<telemetry::Telemetry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin: Option<admin::Admin>,
 }
 
 /// Measures the given sections, prints them as they are ready and writes the record if asked to.
@@ -119,6 +129,8 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         codec: None,
         lookup: None,
         overload: None,
+        telemetry: None,
+        admin: None,
     };
     println!("{}", record.machine.summary());
     for (name, version) in &record.versions {
@@ -132,6 +144,8 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             Section::Codec => record.codec = Some(codec::measure(&plan)?),
             Section::Lookup => record.lookup = Some(lookup::measure(&plan)?),
             Section::Overload => record.overload = overload::measure(&plan)?,
+            Section::Telemetry => record.telemetry = telemetry::measure(&plan)?,
+            Section::Admin => record.admin = admin::measure(&plan)?,
         }
     }
     if let Some(path) = &options.json {
@@ -155,6 +169,7 @@ fn targets(options: &Options) -> Result<(Vec<Target>, BTreeMap<&'static str, Str
             targets.push(Target::Mcpd {
                 program,
                 ready_addr: options.ready_addr,
+                env: Vec::new(),
             });
         }
         None => eprintln!("without --mcpd PATH only the references are measured"),

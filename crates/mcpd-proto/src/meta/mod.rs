@@ -6,8 +6,10 @@
 mod build;
 mod check;
 pub mod tag;
+mod traceparent;
 
 pub use build::{MetaBuf, MetaError};
+pub use traceparent::TraceParentError;
 
 use crate::error::FrameError;
 use crate::header::{Flags, Header};
@@ -50,6 +52,11 @@ pub struct Trace {
 
 impl Trace {
     const LEN: usize = 25;
+
+    /// Whether the sender records its span, bit 0 of the flags.
+    pub fn is_sampled(self) -> bool {
+        self.flags & 1 != 0
+    }
 
     fn from_bytes(bytes: &[u8]) -> Option<Trace> {
         let (trace_id, rest) = bytes.split_first_chunk::<16>()?;

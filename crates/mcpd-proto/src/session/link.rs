@@ -118,6 +118,12 @@ impl Link {
         self.peer_interval
     }
 
+    /// The last sign of life, not counting the time in which this side did not read.
+    pub(super) fn last_received(&self, now: Instant) -> Instant {
+        let paused = self.paused_at.map(|at| now.saturating_duration_since(at));
+        (self.last_received + paused.unwrap_or_default()).min(now)
+    }
+
     /// Any byte is a sign of life.
     #[inline]
     pub(super) fn received(&mut self, now: Instant) {

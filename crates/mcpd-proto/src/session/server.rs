@@ -375,6 +375,12 @@ impl Server {
         (self.link.interval(), self.link.peer_interval())
     }
 
+    /// How long the client has been silent at `now`; time in which this side did not read is not
+    /// held against it.
+    pub fn silence(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.link.last_received(now))
+    }
+
     /// Gives memory back that an idle connection does not need.
     pub fn release(&mut self) {
         self.in_flight.release();

@@ -1,0 +1,219 @@
+//! What the admin API asks of the server it is part of. `app` answers it.
+
+use crate::handler::TopicSeen;
+use crate::router::document::{Document, ETag, Problems};
+use crate::router::store::StoreError;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The future of an answer.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One version of the routes.
+#[derive(Debug)]
+pub struct Version {
+    /// What it says.
+    pub document: Document,
+    /// Its tag; a hash of the whole, so it is kept.
+    pub etag: ETag,
+    /// The whole hash, in hex.
+    pub hash: String,
+}
+
+impl Version {
+    /// Costs a [`Document::hash`].
+    pub fn new(document: Document) -> Version {
+        let hash = document.hash();
+        Version {
+            etag: document.etag_of(&hash),
+            hash: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            document,
+        }
+    }
+
+    /// The same content under the next revision.
+    pub fn advance(&mut self) {
+        self.etag = self.etag.next();
+        self.document.revision = self.etag.revision();
+    }
+}
+
+/// What a write may replace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Precondition {
+    /// Whatever is there, or nothing.
+    None,
+    /// Whatever is there.
+    Any,
+    /// Nothing is there.
+    Absent,
+    /// One of these versions is there.
+    Versions(Vec<ETag>),
+}
+
+/// Makes the new document of the one that is there.
+pub type Edit = Box<dyn Fn(Option<&Document>) -> Result<Document, Refused> + Send + Sync>;
+
+/// Why an edit cannot be made to the document that is there.
+#[derive(Debug)]
+pub enum Refused {
+    /// What should be changed is not there.
+    NotFound,
+    /// What should be created is there.
+    Exists,
+    /// The result would not be valid.
+    Invalid(Problems),
+}
+
+/// A change of the routes.
+pub struct Change {
+    /// What it may replace.
+    pub precondition: Precondition,
+    /// The new document.
+    pub edit: Edit,
+    /// Whether everything is done but the writing.
+    pub dry_run: bool,
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Change")
+            .field("precondition", &self.precondition)
+            .field("dry_run", &self.dry_run)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a change came to. It is live, unless it was a dry run.
+#[derive(Debug)]
+pub struct Written {
+    /// What was there before.
+    pub before: Option<Arc<Version>>,
+    /// What is there now, or would be.
+    pub after: Arc<Version>,
+    /// Whether they say different things; if not, nothing was written.
+    pub changed: bool,
+}
+
+/// Why the routes were not changed.
+#[derive(Debug)]
+pub enum WriteError {
+    /// Another version is there than the precondition names, or none.
+    Precondition(Option<ETag>),
+    /// The edit cannot be made.
+    Refused(Refused),
+    /// The handlers cannot be built, so nothing can be judged.
+    Handlers(String),
+    /// The store failed; its kind says whether anything was written.
+    Store(StoreError),
+    /// It is written, and cannot be served.
+    NotLive(String),
+    /// Other writes are under way and do not end. Nothing was written.
+    Busy,
+    /// It takes too long. Whether it is, or will be, written is unknown.
+    Unknown,
+}
+
+/// A handler.
+#[derive(Debug, Clone)]
+pub struct HandlerView {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub kind: String,
+    /// Its further keys, as configured or by default.
+    pub settings: BTreeMap<String, String>,
+    /// Its queue; `None` for a handler that answers in place.
+    pub load: Option<HandlerLoad>,
+}
+
+/// How busy a handler is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandlerLoad {
+    /// Requests it works on.
+    pub running: usize,
+    /// Requests that wait for it.
+    pub waiting: usize,
+    /// Requests it works on at most at once; `None` for any number.
+    pub limit: Option<usize>,
+}
+
+/// A drain under way.
+#[derive(Debug, Clone)]
+pub struct DrainView {
+    /// The stage it is in.
+    pub stage: &'static str,
+    /// Who asked for it.
+    pub cause: String,
+    /// When it began.
+    pub began: Instant,
+    /// When it is over at the latest.
+    pub ends: Instant,
+    /// Connections at its beginning.
+    pub connections_at_start: usize,
+    /// Connections that were asked to move.
+    pub told: usize,
+}
+
+/// A configuration key.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The dotted key.
+    pub key: String,
+    /// Its value; secrets are masked.
+    pub value: String,
+    /// Where it came from.
+    pub origin: String,
+}
+
+/// The server as the admin API sees it. Everything may be called at any time, also while the server
+/// starts or drains, and nothing waits for longer than it says.
+pub trait Control: Send + Sync + 'static {
+    /// The routes that the store holds, or the live ones while the store cannot be read.
+    ///
+    /// # Errors
+    /// There are none.
+    fn routes(&self) -> Answer<'_, Result<Arc<Version>, StoreError>>;
+
+    /// The routes that requests are routed by, if there are any.
+    fn live(&self) -> Option<Arc<Version>>;
+
+    /// Changes the routes; once that is answered, the next request is routed by the new ones. Goes
+    /// on to its end if the future is dropped.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; nothing has changed unless it says so. Within `patience`.
+    fn change(&self, change: Change, patience: Duration)
+    -> Answer<'_, Result<Written, WriteError>>;
+
+    /// The handlers in the order of their names.
+    fn handlers(&self) -> Vec<HandlerView>;
+
+    /// What the handlers of topics remember of them, at most `limit` each.
+    fn topics(&self, limit: usize) -> Vec<(String, Vec<TopicSeen>)>;
+
+    /// Begins a drain, or with `hasten` goes on to the next stage of it. Gives whether the server
+    /// has taken notice, within `patience`.
+    fn drain(&self, hasten: bool, patience: Duration) -> Answer<'_, bool>;
+
+    /// How the drain is getting on, if there is one.
+    fn draining(&self) -> Option<DrainView>;
+
+    /// Requests that are being worked on.
+    fn in_flight(&self) -> u64;
+
+    /// Every configuration key that has a value.
+    fn settings(&self) -> Vec<Setting>;
+
+    /// The filter of the log.
+    fn log_filter(&self) -> String;
+
+    /// Uses another filter until it is changed again, by this or by a reload that changes the key.
+    ///
+    /// # Errors
+    /// The filter is not one.
+    fn set_log_filter(&self, filter: &str) -> Result<(), String>;
+}

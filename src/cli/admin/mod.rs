@@ -1,0 +1,326 @@
+//! Asking a server's admin API, for all commands that do.
+
+mod answer;
+mod failed;
+
+pub(super) use answer::{Answer, Problem};
+pub(super) use failed::Failed;
+
+use super::output::complain;
+use super::peer::{self, env};
+use clap::Args;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use reqwest::{Client, Method, Request, Url, redirect};
+use std::fs::File;
+use std::future::Future;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+const DEFAULT_ADMIN: &str = "http://127.0.0.1:8081";
+const DEFAULT_PORT: u16 = 8081;
+/// How long a connection may take to be open, unless there is less time for all of it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest file with a token; a longer one is not a token.
+const MAX_TOKEN: usize = 4096;
+/// Largest answer that is read: pages have a bound, and everything else is small.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// Where the admin API is and how to get in.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Admin API")]
+pub(super) struct Admin {
+    /// The server's sidecar port: http://HOST:PORT, https://HOST:PORT or HOST:PORT (default: the
+    /// environment variable MCPD_ADMIN, else http://127.0.0.1:8081)
+    #[arg(long, value_name = "URL", value_parser = address)]
+    admin: Option<Url>,
+    /// File with the bearer token (default: the token in the environment variable MCPD_ADMIN_TOKEN,
+    /// else none)
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// How long each answer may take, with unit
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = peer::duration)]
+    admin_timeout: Duration,
+}
+
+/// One question.
+#[derive(Debug, Default)]
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    /// Levels of the path below `/admin/v1`.
+    pub(super) path: &'a [&'a str],
+    pub(super) query: &'a [(&'a str, &'a str)],
+    /// The body with its media type.
+    pub(super) body: Option<(Vec<u8>, &'static str)>,
+    pub(super) if_match: Option<&'a str>,
+    /// Whether what is written must not be there yet.
+    pub(super) only_if_absent: bool,
+    pub(super) accept: Option<&'static str>,
+    /// Largest answer that is read (default: [`MAX_ANSWER`]).
+    pub(super) most: Option<usize>,
+}
+
+/// A server's admin API, asked one question after the other.
+#[derive(Debug)]
+pub(super) struct Api {
+    runtime: Option<Runtime>,
+    client: Client,
+    base: Url,
+    token: Option<HeaderValue>,
+    timeout: Duration,
+}
+
+impl Admin {
+    /// Gets everything ready; nothing is sent yet.
+    pub(super) fn open(&self) -> Result<Api, Failed> {
+        let base = self.base()?;
+        let token = self.token()?;
+        if token.is_some() && base.scheme() == "http" && !is_loopback(&base) {
+            complain("warning: the token goes over the network unencrypted; use https or a tunnel");
+        }
+        Ok(Api {
+            client: client(&base, self.admin_timeout)?,
+            runtime: Some(peer::runtime().map_err(Failed::from)?),
+            base,
+            token,
+            timeout: self.admin_timeout,
+        })
+    }
+
+    fn base(&self) -> Result<Url, Failed> {
+        match (&self.admin, env("MCPD_ADMIN")) {
+            (Some(url), _) => Ok(url.clone()),
+            (None, given) => address(given.as_deref().unwrap_or(DEFAULT_ADMIN))
+                .map_err(|problem| Failed::usage(format!("MCPD_ADMIN: {problem}"))),
+        }
+    }
+
+    fn token(&self) -> Result<Option<HeaderValue>, Failed> {
+        let (text, from) = match (&self.token_file, env("MCPD_ADMIN_TOKEN")) {
+            (Some(path), _) => (read_token(path)?, path.display().to_string()),
+            (None, Some(text)) => (text, "MCPD_ADMIN_TOKEN".to_owned()),
+            (None, None) => return Ok(None),
+        };
+        let text = text.trim();
+        // The text itself is never shown: it may be all of a secret but for one character.
+        let token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let header = HeaderValue::try_from(format!("Bearer {text}"));
+        match header {
+            Ok(mut header) if token => {
+                header.set_sensitive(true);
+                Ok(Some(header))
+            }
+            _ => Err(Failed::usage(format!(
+                "{from} does not hold a token: one line of ASCII without spaces"
+            ))),
+        }
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, Failed> {
+    let name = path.display();
+    let unreadable = |error| Failed::usage(format!("cannot read the token in {name}: {error}"));
+    let mut text = String::new();
+    let file = File::open(path).map_err(unreadable)?;
+    let read = file.take(MAX_TOKEN as u64 + 1).read_to_string(&mut text);
+    read.map_err(unreadable)?;
+    if text.len() > MAX_TOKEN {
+        let problem = format!("{name} has more than {MAX_TOKEN} bytes, which is no token");
+        return Err(Failed::usage(problem));
+    }
+    Ok(text)
+}
+
+/// `http://HOST:PORT`, maybe with a path before `/admin/v1`, `HOST:PORT` or `HOST`.
+fn address(text: &str) -> Result<Url, String> {
+    const EXPECTED: &str = "write http://HOST:PORT, https://HOST:PORT or HOST:PORT";
+    let full = match text.contains("://") {
+        true => text.to_owned(),
+        false if has_port(text) => format!("http://{text}"),
+        false => format!("http://{text}:{DEFAULT_PORT}"),
+    };
+    let mut url = Url::parse(&full).map_err(|error| format!("{error}; {EXPECTED}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(EXPECTED.to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("credentials do not belong here; use --token-file".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("it has a ? or #; {EXPECTED}"));
+    }
+    // Whoever copies the address from a log or the documentation of the API has it with its path.
+    if let Some(before) = url.path().trim_end_matches('/').strip_suffix("/admin/v1") {
+        let before = before.to_owned();
+        url.set_path(&before);
+    }
+    Ok(url)
+}
+
+/// Whether `HOST:PORT` has one; colons within brackets belong to the host.
+fn has_port(text: &str) -> bool {
+    let behind = text.rsplit_once(']').map_or(text, |(_, behind)| behind);
+    behind.contains(':') || text.contains('/')
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let address = bare.parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|ip| ip.is_loopback())
+}
+
+fn client(base: &Url, timeout: Duration) -> Result<Client, Failed> {
+    let builder = Client::builder()
+        .user_agent(concat!("mcpd/", env!("CARGO_PKG_VERSION")))
+        // A redirect would take the token to wherever it points.
+        .redirect(redirect::Policy::none())
+        .connect_timeout(timeout.min(CONNECT_TIMEOUT))
+        .timeout(timeout);
+    // One library for all of mcpd; set before any client looks for it. A second time changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = match base.scheme() {
+        "https" => builder,
+        // Spares reading the system's certificates, which a small image does not even have.
+        _ => builder.tls_certs_only([]),
+    };
+    builder.build().map_err(|error| {
+        let cause = failed::innermost(&error);
+        Failed::usage(format!("cannot prepare for {}: {cause}", base.scheme()))
+    })
+}
+
+impl Api {
+    /// What is asked, for messages.
+    pub(super) fn address(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Asks, and reads all of the answer.
+    ///
+    /// # Errors
+    /// No answer, one that is not the admin API's, or a refusal.
+    pub(super) fn ask(&self, call: Call<'_>) -> Result<Answer, Failed> {
+        let writes = call.method != Method::GET;
+        let most = call.most.unwrap_or(MAX_ANSWER);
+        let request = self.request(call);
+        let asked = answer::ask(&self.client, request, self.address(), most);
+        let asked = self
+            .wait(asked)
+            .unwrap_or_else(|| Err(Failed::interrupted(writes)));
+        asked.map_err(|failed| failed.after(self.timeout, writes))
+    }
+
+    /// GET of this path.
+    ///
+    /// # Errors
+    /// As [`Api::ask`].
+    pub(super) fn get(&self, path: &[&str]) -> Result<Answer, Failed> {
+        self.ask(Call {
+            path,
+            ..Call::default()
+        })
+    }
+
+    /// Waits; false if Ctrl-C ended that.
+    pub(super) fn pause(&self, time: Duration) -> bool {
+        self.wait(async move { tokio::time::sleep(time).await })
+            .is_some()
+    }
+
+    /// `None` for Ctrl-C.
+    fn wait<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        self.runtime.as_ref()?.block_on(async {
+            tokio::select! {
+                done = future => Some(done),
+                _ = tokio::signal::ctrl_c() => None,
+            }
+        })
+    }
+
+    fn request(&self, call: Call<'_>) -> Request {
+        let mut url = self.base.clone();
+        // Only a URL without a host has no segments, and those are refused.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments
+                .pop_if_empty()
+                .extend(["admin", "v1"])
+                .extend(call.path);
+        }
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(call.query);
+        }
+        let mut request = Request::new(call.method, url);
+        let headers = request.headers_mut();
+        let accept = call.accept.unwrap_or("application/json");
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        if let Some(token) = &self.token {
+            headers.insert(AUTHORIZATION, token.clone());
+        }
+        if let Some(tag) = call
+            .if_match
+            .and_then(|tag| HeaderValue::from_str(tag).ok())
+        {
+            headers.insert(IF_MATCH, tag);
+        }
+        if call.only_if_absent {
+            headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        }
+        if let Some((body, content_type)) = call.body {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            *request.body_mut() = Some(body.into());
+        }
+        request
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        // A look-up of a name may still be running; nobody waits for it.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_with_and_without_a_scheme() {
+        for (text, url) in [
+            ("127.0.0.1:8081", "http://127.0.0.1:8081/"),
+            ("localhost:1", "http://localhost:1/"),
+            ("[::1]:8081", "http://[::1]:8081/"),
+            ("https://ops.example/mcpd/", "https://ops.example/mcpd/"),
+            ("localhost", "http://localhost:8081/"),
+            ("[::1]", "http://[::1]:8081/"),
+            ("http://localhost", "http://localhost/"),
+            ("http://h:1/admin/v1/", "http://h:1/"),
+            ("h:1/x/admin/v1", "http://h:1/x"),
+        ] {
+            assert_eq!(address(text).unwrap().as_str(), url);
+        }
+        for text in [
+            "",
+            "ftp://a",
+            "http://",
+            "a b",
+            "http://u:p@h",
+            "http://h?x",
+            "h#y",
+        ] {
+            let problem = address(text).unwrap_err();
+            assert!(!problem.contains("p@"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_known_in_all_its_forms() {
+        let is = |text: &str| is_loopback(&address(text).unwrap());
+        assert!(is("127.0.0.1:1") && is("127.8.0.1:1") && is("[::1]:1") && is("localhost:1"));
+        assert!(!is("10.0.0.1:1") && !is("localhost.example:1"));
+    }
+}

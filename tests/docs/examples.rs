@@ -1,0 +1,60 @@
+//! The files of `examples/`: each is what a server takes, and says what it should.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+/// The configuration and the routes that belong together.
+const PAIRS: [(&str, &str); 2] = [
+    ("mcpd.yaml", "routes.yaml"),
+    ("busy.yaml", "busy-routes.yaml"),
+];
+const TOKENS: &str = "tokens.yaml";
+
+fn example(name: &str) -> String {
+    format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What `mcpd check` says of them together with the tokens.
+fn check(config: &str, routes: &str) -> serde_json::Value {
+    let run = Command::new(env!("CARGO_BIN_EXE_mcpd"))
+        .args(["check", "--json", "--verbose"])
+        .args(["--config", &example(config), "--routes", &example(routes)])
+        .env("MCPD__ADMIN__TOKENS_FILE", example(TOKENS))
+        .output()
+        .unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(said["ok"], true, "{config}, {routes}: {said:#}");
+    said
+}
+
+#[test]
+fn every_example_is_taken_by_a_server() {
+    for (config, routes) in PAIRS {
+        check(config, routes);
+    }
+    let files = std::fs::read_dir(example("")).unwrap();
+    let files: BTreeSet<String> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let known = PAIRS.iter().flat_map(|(config, routes)| [*config, *routes]);
+    let known: BTreeSet<String> = known.chain([TOKENS]).map(str::to_owned).collect();
+    assert_eq!(files, known, "an example that nobody looks at");
+}
+
+/// The page on routes sends readers there to see limits, so they must not be lost.
+#[test]
+fn the_busy_one_has_a_queue_of_its_own_and_no_warnings() {
+    let said = check("busy.yaml", "busy-routes.yaml");
+    assert_eq!(
+        said["warnings"].as_array().map(Vec::len),
+        Some(0),
+        "{said:#}"
+    );
+    let settings = said["settings"].as_array().unwrap();
+    let value = |key: &str| {
+        let setting = settings.iter().find(|setting| setting["key"] == key);
+        setting.map(|setting| setting["value"].as_str().unwrap())
+    };
+    assert_eq!(value("handlers.press.concurrency"), Some("1"));
+    assert_eq!(value("handlers.press.queue"), Some("2"));
+}
