@@ -88,8 +88,8 @@ pub(super) async fn watch(api: Arc<Api>, shared: Arc<Shared>) {
             continue;
         };
         let look = Look { config, found };
-        // The first look finds what the start has taken.
-        if before.is_some_and(|before| before.differs(&look)) {
+        // The first look counts, too: the file may have changed since the start has read it.
+        if before.is_none_or(|before| before.differs(&look)) {
             take(&api, &look.config, &look.found);
         }
         before = Some(look);
@@ -115,8 +115,11 @@ fn take(api: &Api, config: &Config, found: &Result<Vec<u8>, String>) {
     match rules.and_then(|file| rules_with(config, Some(file))) {
         Ok(rules) => {
             let tokens = rules.tokens.len();
+            let others = rules.tokens != api.rules().tokens;
             api.set_rules(rules);
-            tracing::info!(tokens, "the tokens of the admin API are read anew");
+            if others {
+                tracing::info!(tokens, "the tokens of the admin API are read anew");
+            }
         }
         Err(problem) => {
             tracing::error!(%problem, "tokens refused, the last good ones stay");

@@ -80,7 +80,8 @@ fn pages_of_other_origins_are_refused() {
     let got = server.admin("OPTIONS", "routes", &["Origin: http://evil.example"], "");
     got.problem(403);
     assert!(got.header("access-control-allow-origin").is_none());
-    assert_eq!(server.read("state").ok()["phase"], "running");
+    // It may not serve yet.
+    assert_ne!(server.read("state").ok()["phase"], "shutting_down");
 }
 
 #[test]

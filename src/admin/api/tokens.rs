@@ -75,14 +75,15 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 struct Token {
     name: String,
     sha256: [u8; 32],
     scopes: Scopes,
 }
 
-/// The tokens that are good for something.
+/// The tokens that are good for something. Lists are compared to see whether a file says something
+/// else; what a client shows is compared by [`Tokens::find`], in constant time.
 ///
 /// ```
 /// use mcpd::admin::{Scope, Tokens};
@@ -96,7 +97,7 @@ struct Token {
 /// assert!(tokens.find(b"guess").is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Tokens(Vec<Token>);
 
 impl Tokens {

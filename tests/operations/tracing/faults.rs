@@ -111,8 +111,16 @@ fn what_was_sampled_last_is_exported_before_the_end() {
 }
 
 #[test]
-fn an_endpoint_that_is_none_is_told_and_does_not_keep_from_serving() {
-    let mut server = start("http://[::1", "grpc").spawn();
-    server.await_log("no spans are exported");
+fn an_endpoint_that_is_none_is_refused_as_a_key_and_ignored_as_a_variable() {
+    let (code, _, error) = start("http://[::1", "grpc").run();
+    assert_eq!(code, Some(64), "{error}");
+    assert!(error.contains("tracing.endpoint"), "{error}");
+    let mut server = Start::new()
+        .with(|command| {
+            command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1");
+        })
+        .spawn();
+    let line = server.await_log("a variable of OpenTelemetry is ignored");
+    assert!(line.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{line}");
     server.peer().expect_alive(1);
 }
