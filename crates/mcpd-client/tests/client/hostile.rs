@@ -135,18 +135,13 @@ async fn one_that_takes_requests_and_hangs_up() {
     };
     let (errors, _) = suffer(|listener| spawn_each(listener, each)).await;
     assert_eq!(errors.len(), 3);
-    assert!(
-        errors
-            .iter()
-            .all(|error| error.class() == ErrorClass::Unknown)
-    );
-    assert_eq!(
-        errors[0].attempts(),
-        1,
-        "what may have run is not run again"
-    );
-    // How many there are is a matter of the pauses.
-    assert!(errors[1].attempts() + errors[2].attempts() > 2);
+    for error in &errors {
+        // A call may find no connection at all within its time.
+        let sent = error.attempts() > 0;
+        assert_eq!(error.class() == ErrorClass::Unknown, sent, "{error:?}");
+    }
+    let attempts = errors[0].attempts();
+    assert_eq!(attempts, 1, "what may have run is not run again");
 }
 
 #[tokio::test(start_paused = true)]
