@@ -2,7 +2,7 @@
 
 use crate::client::{Admin, Got, JSON, YAML, call, entry, raw, read, with_tokens};
 use crate::support::{PATIENCE, Server, Start};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 fn connect(server: &Server) -> TcpStream {
@@ -357,4 +357,31 @@ fn nonsense_instead_of_http_is_survived() {
         "one answer: {got:?}"
     );
     assert_eq!(server.get("/livez").0, 200);
+}
+
+/// Whatever becomes of a change that has begun when its client hangs up, the log knows.
+#[test]
+fn a_change_whose_client_has_gone_is_told_of() {
+    let mut server = Server::start();
+    let mut made = 0;
+    for at in 0..20 {
+        let body = format!(r#"{{"topic": "gone/{at}", "handler": "echo"}}"#);
+        let head = format!(
+            "PUT /admin/v1/routes/gone-{at} HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\n\
+             Expect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut client = connect(&server);
+        client.write_all(head.as_bytes()).unwrap();
+        // Once the body is asked for, it has begun.
+        let mut go_on = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+        client.read_exact(&mut go_on).unwrap();
+        client.write_all(body.as_bytes()).unwrap();
+        drop(client);
+        let line = server.await_log(&format!("/admin/v1/routes/gone-{at}\""));
+        assert!(line.contains("mcpd::audit"), "{line}");
+        made += u64::from(line.contains("\"status\":200"));
+    }
+    assert_eq!(server.read("state").ok()["routes"]["count"], 2 + made);
+    is_well(&server);
 }

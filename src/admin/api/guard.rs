@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// What a client that found no room is told to wait, in seconds.
@@ -55,26 +55,25 @@ impl Deadline {
 }
 
 /// A place among the requests that are worked on; dropping it frees the place.
-#[derive(Debug)]
-struct Place<'a>(&'a AtomicUsize);
+struct Place(Arc<Api>);
 
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+impl Place {
+    fn take(api: &Arc<Api>, max: usize) -> Option<Place> {
+        let place = Place(Arc::clone(api));
+        let before = api.running.fetch_add(1, Ordering::Relaxed);
+        (before < max).then_some(place)
     }
 }
 
-fn take_place(taken: &AtomicUsize, max: usize) -> Option<Place<'_>> {
-    let place = Place(taken);
-    let before = taken.fetch_add(1, Ordering::Relaxed);
-    (before < max).then_some(place)
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Lets a request through to its resource, or says why not.
 pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let rules = api.rules.load_full();
-    // With its query: a dry run is no change.
-    let (method, path) = (request.method().clone(), request.uri().to_string());
     let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
     let who = match judge(&api, &rules, &request, peer) {
         Ok(who) => who,
@@ -84,7 +83,7 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
             return problem.into_response();
         }
     };
-    let Some(_place) = take_place(&api.running, rules.max_concurrent) else {
+    let Some(place) = Place::take(&api, rules.max_concurrent) else {
         body::discard(request).await;
         let text = "as many requests as admin.max_concurrent allows are being worked on";
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, text);
@@ -92,23 +91,36 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
             .with(header::RETRY_AFTER, RETRY_AFTER)
             .into_response();
     };
-    let deadline = Deadline(Instant::now() + rules.timeout);
-    let mut request = request;
+    if is_reading(request.method()) {
+        return answer(request, next, rules.timeout, place).await;
+    }
+    // A change that has begun goes on when its client has gone: it keeps its place until it is
+    // through, and has its line.
+    let changing = tokio::spawn(async move {
+        // With its query: a dry run is no change.
+        let (method, path) = (request.method().clone(), request.uri().to_string());
+        let response = answer(request, next, rules.timeout, place).await;
+        audit(&who, peer, &method, &path, response.status().as_u16());
+        response
+    });
+    changing.await.unwrap_or_else(|_| {
+        let text = "the server failed to answer this; what has become of it is unknown";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+    })
+}
+
+async fn answer(mut request: Request, next: Next, timeout: Duration, _place: Place) -> Response {
+    let deadline = Deadline(Instant::now() + timeout);
     request.extensions_mut().insert(deadline);
     // Everything minds the deadline by itself; this is for what nobody thought of.
-    let grace = rules.timeout + Duration::from_secs(1);
-    let response = match tokio::time::timeout(grace, next.run(request)).await {
+    let grace = timeout + Duration::from_secs(1);
+    match tokio::time::timeout(grace, next.run(request)).await {
         Ok(response) => explained(response),
         Err(_) => {
             let text = "this took longer than admin.timeout; its outcome is unknown";
             Problem::new(StatusCode::GATEWAY_TIMEOUT, text).into_response()
         }
-    };
-    if !is_reading(&method) {
-        let status = response.status().as_u16();
-        audit(&who, peer, &method, &path, status);
     }
-    response
 }
 
 /// The line that says who changed what.
