@@ -57,6 +57,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod auth;
 mod background;
 pub mod cli;
 pub mod config;

@@ -1,5 +1,6 @@
 //! What passes between a connection and a handler: a [`Call`] one way, an [`Answer`] the other.
 
+pub use crate::auth::Identity;
 use crate::telemetry::CallSpan;
 use bytes::Bytes;
 use mcpd_proto::topic::Topic;
@@ -10,7 +11,51 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+/// What a client may show of itself.
+#[derive(Debug, Clone, Copy)]
+pub enum Proof<'a> {
+    /// Nothing.
+    Nothing,
+    /// AUTH_TOKEN of its HELLO.
+    Token(&'a [u8]),
+    /// A certificate of its TLS handshake.
+    Certificate(&'a Certificate),
+}
+
+/// Who a client's certificate says it is. One of our client CAs vouches for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Subject alternative names that are URIs.
+    pub uris: Vec<String>,
+    /// Those that are DNS names.
+    pub dns_names: Vec<String>,
+    /// Those that are mail addresses.
+    pub emails: Vec<String>,
+    /// When it expires.
+    pub not_after: SystemTime,
+}
+
+/// What is made of a client's [`Proof`].
+pub enum Verdict {
+    /// Who it is; `None` where nobody asks.
+    Now(Result<Option<Identity>, Denied>),
+    /// The same, later: within seconds, whatever happens.
+    Later(Pin<Box<dyn Future<Output = Result<Option<Identity>, Denied>> + Send>>),
+}
+
+/// A client is not let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Denied {
+    /// UNAUTHENTICATED, or TOO_MANY_CONNECTIONS.
+    pub code: ErrorCode,
+    /// What the client is told; nothing secret.
+    pub text: String,
+    /// How long it should wait before it tries again.
+    pub retry_after: Option<Duration>,
+}
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone)]
@@ -21,6 +66,8 @@ pub struct Peer {
     pub addr: SocketAddr,
     /// CLIENT_ID of its HELLO.
     pub client_id: Option<Arc<str>>,
+    /// Who has been authenticated.
+    pub identity: Option<Arc<Identity>>,
 }
 
 /// A request as routing and handlers see it. It borrows from the buffer it was read into.

@@ -248,6 +248,7 @@ fn driver<D: Dispatch>(
         connection: member.id,
         addr,
         client_id: None,
+        identity: None,
     });
     member.mailbox.belongs_to(&peer);
     let works = Works::default();
