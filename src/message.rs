@@ -1,6 +1,6 @@
 //! What passes between a connection and a handler: a [`Call`] one way, an [`Answer`] the other.
 
-pub use crate::auth::Identity;
+pub use crate::auth::{Identity, InFlight};
 use crate::telemetry::CallSpan;
 use bytes::Bytes;
 use mcpd_proto::topic::Topic;
@@ -79,7 +79,7 @@ pub struct Call<'a> {
     pub body: &'a [u8],
     /// Its metadata.
     pub meta: Meta<'a>,
-    /// 0–7, higher is more urgent.
+    /// 0–7, higher is more urgent; no higher than its sender may.
     pub priority: u8,
     /// The least delivery the client accepts.
     pub qos: Qos,
@@ -111,6 +111,8 @@ impl<'a> Call<'a> {
             qos,
             ..
         } = *request;
+        let ceiling = peer.identity.as_ref().map(|who| who.priority_ceiling());
+        let priority = ceiling.map_or(priority, |ceiling| priority.min(ceiling));
         Call {
             topic,
             body,

@@ -37,6 +37,7 @@ pub(super) fn connections(config: &Config) -> Settings {
         max_age_jitter: limits.max_age_jitter.into(),
         goaway_grace: config.goaway.grace,
         close_linger: limits.close_linger,
+        hello_timeout: limits.hello_timeout,
         allow_plaintext_token: data.allow_plaintext_token,
     };
     let http_ports = 1 + usize::from(config.admin.listen.is_some());

@@ -6,18 +6,24 @@
 
 mod identity;
 
-pub use identity::Identity;
+pub use identity::{Identity, InFlight};
 
-use crate::message::{Proof, Verdict};
+use crate::message::{Certificate, Proof, Verdict};
 
 /// What is in force. Everything in it can be exchanged while connections use it.
 #[derive(Debug, Default)]
 pub struct Auth {}
 
 impl Auth {
-    /// Whether a client must show a credential before its first request: nobody is let in without.
-    pub fn demands_credentials(&self) -> bool {
-        true
+    /// Whether credentials are asked for at all.
+    pub fn is_in_force(&self) -> bool {
+        false
+    }
+
+    /// Whether a connection must begin with a HELLO that brings a credential: nobody is let in
+    /// without, and its certificate, if it has shown one, stands for nobody.
+    pub fn demands_hello(&self, _certificate: Option<&Certificate>) -> bool {
+        self.is_in_force()
     }
 
     /// Whose credential this is. `client_id` is the CLIENT_ID of the HELLO that brought it.

@@ -37,11 +37,11 @@ impl Head {
         }
     }
 
-    /// The head of an answer that comes from this route.
+    /// The head of an answer that comes from this route, to a request that got this priority.
     #[inline]
-    pub(super) fn routed(self, route: &impl Route) -> Head {
+    pub(super) fn routed(self, route: &impl Route, priority: u8) -> Head {
         Head {
-            lane: route.lane(self.priority),
+            lane: route.lane(priority),
             revision: route.revision(),
             ..self
         }

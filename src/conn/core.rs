@@ -9,10 +9,10 @@ use super::registry::Member;
 use super::settings::ConnSettings;
 use super::work::{Reply, Stop, Waiting, Works};
 use super::{Dispatch, Refusal, Route};
-use crate::message::{Answer, Begun, Call, Outcome, OwnedCall, Peer, Work};
+use crate::message::{Answer, Begun, Call, Certificate, Outcome, OwnedCall, Peer, Work};
 use crate::telemetry::{Batch, ConnMetrics, Record};
-use mcpd_proto::session::{Admitted, Ended, LinkReport, Server, ServerEvent, Welcome};
-use mcpd_proto::{ErrorCode, ErrorFrame, GoAwayReason, Hello, Kind, Meta, RawFrame, Request};
+use mcpd_proto::session::{Admitted, Ended, LinkReport, Server, ServerEvent};
+use mcpd_proto::{ErrorCode, ErrorFrame, GoAwayReason, Kind, MetaBuf, RawFrame, Request};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -49,6 +49,12 @@ pub(super) struct Core<D: Dispatch> {
     /// Present while something waits to be written.
     pub(super) lanes: Option<Box<Lanes>>,
     pub(super) peer: Arc<Peer>,
+    /// Whether it is settled who that is, which the first frame does.
+    pub(super) is_met: bool,
+    /// What its TLS handshake has shown.
+    pub(super) certificate: Option<Box<Certificate>>,
+    /// When its credential expires.
+    pub(super) expires_at: Option<Instant>,
     /// Whether the client has reported an error.
     pub(super) peer_complained: bool,
     /// Requests so far.
@@ -69,11 +75,12 @@ impl<D: Dispatch> Core<D> {
     }
 
     /// Whether there is room for the work and the answers of another frame, when `outbound` bytes wait
-    /// to be written.
+    /// to be written. There is none until a HELLO is decided.
     #[inline]
     pub(super) fn has_room(&self, outbound: usize) -> bool {
         outbound <= self.settings.max_outbound_bytes
             && self.works.bytes() <= self.settings.max_in_flight_bytes
+            && !self.session.is_deciding()
     }
 
     /// Whether everything the client may still expect is answered and it was told to expect no more.
@@ -97,6 +104,9 @@ impl<D: Dispatch> Core<D> {
         batch.frame(raw);
         let session = &mut self.session;
         let event = lanes.control(|control| session.receive(raw, batch.began(), control))?;
+        if !self.is_met && !session.is_deciding() {
+            self.meet()?;
+        }
         // Looked at where it is: moving it out would copy it for every request.
         if let ServerEvent::Request(admitted) = &event {
             self.requests += 1;
@@ -125,7 +135,10 @@ impl<D: Dispatch> Core<D> {
             Ok(route) => route,
             Err(refusal) => return self.refuse(&refusal, request, &call, lanes, batch),
         };
-        let mut head = Head::of(request).routed(route);
+        if call.peer.identity.is_some() {
+            batch.permitted();
+        }
+        let mut head = Head::of(request).routed(route, call.priority);
         let tracer = &self.shared.metrics.tracer;
         let span = tracer.head(&mut head.trace, route.stats(), call.received);
         if span.is_some() {
@@ -139,7 +152,7 @@ impl<D: Dispatch> Core<D> {
                 call: OwnedCall::from(&call),
             };
             let record = Record::new(&call, head.trace, route.stats());
-            let reply = Reply::new(head, record, &self.shared.metrics);
+            let reply = Reply::new(head, record, call.peer, &self.shared.metrics);
             self.works
                 .wait(reply, request.encoded_len(), topic.as_str(), waiting);
             return self.session.begin(head.seq);
@@ -154,7 +167,7 @@ impl<D: Dispatch> Core<D> {
             Some(Ran::Later(work, begun)) => {
                 let deadline = call.received + call.timeout(route.timeout());
                 let record = Record::new(&call, head.trace, route.stats());
-                let reply = Reply::new(head, record, &self.shared.metrics);
+                let reply = Reply::new(head, record, call.peer, &self.shared.metrics);
                 let ordered = route.is_ordered().then(|| topic.as_str());
                 self.works.add(reply, request.encoded_len(), ordered);
                 self.run(head.seq, work, begun, deadline);
@@ -262,24 +275,6 @@ impl<D: Dispatch> Core<D> {
         }
     }
 
-    fn hello(&mut self, hello: &Hello<'_>, lanes: &mut Lanes) -> Result<(), Ended> {
-        let exposed = !self.peer.addr.ip().is_loopback() && !self.settings.allow_plaintext_token;
-        if hello.meta.auth_token().is_some() && exposed {
-            let text = "AUTH_TOKEN over plaintext is refused from other than loopback addresses";
-            return Err(Ended::new(ErrorCode::UNAUTHENTICATED, text));
-        }
-        if let Some(id) = hello.meta.client_id() {
-            let peer = Peer {
-                client_id: Some(id.into()),
-                ..(*self.peer).clone()
-            };
-            self.peer = Arc::new(peer);
-            self.member.mailbox.belongs_to(&self.peer);
-        }
-        lanes.control(|control| self.session.welcome(Welcome::default(), control));
-        Ok(())
-    }
-
     /// What has come for this connection, if anything has.
     #[inline]
     pub(super) fn take_mail(&self) -> Option<Vec<Mail>> {
@@ -288,7 +283,15 @@ impl<D: Dispatch> Core<D> {
     }
 
     /// Deals with mail; `closing` says that the end of the connection has begun.
-    pub(super) fn mail(&mut self, mail: Vec<Mail>, now: Instant, closing: bool) {
+    ///
+    /// # Errors
+    /// The connection must end.
+    pub(super) fn mail(
+        &mut self,
+        mail: Vec<Mail>,
+        now: Instant,
+        closing: bool,
+    ) -> Result<(), Ended> {
         for mail in mail {
             match mail {
                 // Whoever asked may have lost their patience.
@@ -296,8 +299,11 @@ impl<D: Dispatch> Core<D> {
                 Mail::Done(seq, answer) => self.ended(seq, Some(answer), now),
                 Mail::Stopped(seq) => self.ended(seq, None, now),
                 Mail::Order(order) => self.order(order, now),
+                Mail::Decided(_) if closing => {}
+                Mail::Decided(decided) => self.decided(*decided)?,
             }
         }
+        Ok(())
     }
 
     fn describe(&self, now: Instant, closing: bool) -> Described {
@@ -434,7 +440,11 @@ impl<D: Dispatch> Core<D> {
     /// Queues the last frame.
     pub(super) fn queue_last(&mut self, ended: &Ended) {
         let detail = ended.text.as_bytes();
-        let meta = Meta::EMPTY;
+        let mut meta = MetaBuf::new();
+        if let Some(wait) = ended.retry_after {
+            meta.set_retry_after(wait);
+        }
+        let meta = meta.view();
         let mut frame = ErrorFrame {
             seq: 0,
             priority: 0,

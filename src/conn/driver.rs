@@ -115,7 +115,9 @@ impl<D: Dispatch> Driver<D> {
         // Answers come at a time of their own: it tells latencies, and whose turn comes too late.
         self.now = Instant::now();
         let closing = !matches!(self.phase, Phase::Serving);
-        self.core.mail(mail, self.now, closing);
+        if let Err(ended) = self.core.mail(mail, self.now, closing) {
+            self.end(ended);
+        }
         true
     }
 
@@ -184,7 +186,9 @@ impl<D: Dispatch> Driver<D> {
         if !self.paused {
             self.paused = true;
             self.core.session.pause_reading(Instant::now());
-            self.core.shared.metrics.backpressure();
+            if !self.core.session.is_deciding() {
+                self.core.shared.metrics.backpressure();
+            }
         }
     }
 
@@ -358,7 +362,8 @@ impl<D: Dispatch> Driver<D> {
                 let frame = self.deframer.deadline(&rules).filter(|_| !unread);
                 let session = self.core.session.deadline();
                 let look = unread.then(|| self.now + LOOK_EVERY);
-                [write, frame, session, self.max_age_at, look]
+                let expiry = self.core.expires_at;
+                [write, frame, session, self.max_age_at, expiry, look]
                     .into_iter()
                     .flatten()
                     .min()
@@ -432,10 +437,14 @@ impl<D: Dispatch> Driver<D> {
                 "the frame took too long",
             ));
         }
-        if self.max_age_at.take_if(|at| now >= *at).is_some() {
-            let grace = self.core.settings.goaway_grace;
+        let by = now + self.core.settings.goaway_grace;
+        let due = |at: &mut Option<Instant>| at.take_if(|at| now >= *at).is_some();
+        if due(&mut self.core.expires_at) {
             self.core
-                .go_away(GoAwayReason::MaxAge, Duration::ZERO, now + grace);
+                .go_away(GoAwayReason::Reauthenticate, Duration::ZERO, by);
+        }
+        if due(&mut self.max_age_at) {
+            self.core.go_away(GoAwayReason::MaxAge, Duration::ZERO, by);
         }
     }
 

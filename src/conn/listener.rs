@@ -243,7 +243,10 @@ fn driver<D: Dispatch>(
     // A socket for both families shows IPv4 clients as IPv6 ones, whose loopback is none.
     let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
     let jitter = crate::telemetry::random_unit();
-    let session = Server::new(Arc::clone(&settings.session), now);
+    let mut session = Server::new(Arc::clone(&settings.session), now);
+    if shared.dispatch.demands_hello(None) {
+        session.demand_hello(now + settings.hello_timeout);
+    }
     let peer = Arc::new(Peer {
         connection: member.id,
         addr,
@@ -259,6 +262,9 @@ fn driver<D: Dispatch>(
         works,
         lanes: None,
         peer,
+        is_met: false,
+        certificate: None,
+        expires_at: None,
         peer_complained: false,
         requests: 0,
         member,

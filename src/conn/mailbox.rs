@@ -1,7 +1,7 @@
 //! What reaches a connection's task from outside: answers of work, and orders of the server.
 
 use super::describe::Described;
-use crate::message::{Answer, Peer};
+use crate::message::{Answer, Denied, Identity, Peer};
 use mcpd_proto::GoAwayReason;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,8 +18,17 @@ pub(super) enum Mail {
     Stopped(u16),
     /// An order.
     Order(Order),
+    /// Whose HELLO it was that had to be decided; one a connection.
+    Decided(Box<Decided>),
     /// Somebody wants to know how the connection is doing; bounded by the requests of operators.
     Describe(oneshot::Sender<Described>),
+}
+
+/// What became of a HELLO.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) client_id: Option<Arc<str>>,
+    pub(super) who: Result<Option<Identity>, Denied>,
 }
 
 /// What the server wants of a connection.

@@ -9,6 +9,7 @@ mod buffers;
 mod core;
 mod describe;
 mod driver;
+mod greeting;
 mod lanes;
 mod listener;
 mod mailbox;
@@ -27,7 +28,7 @@ pub use registry::Registry;
 pub use settings::{ConnSettings, ListenSettings, Settings};
 pub(crate) use socket::listen;
 
-use crate::message::{Answer, Call, Outcome};
+use crate::message::{Answer, Call, Certificate, Outcome, Proof, Verdict};
 use crate::telemetry::RouteStats;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,17 @@ pub trait Dispatch: Send + Sync + 'static {
         call: &Call<'_>,
         refusing: bool,
     ) -> Result<&'t Self::Route, Refusal<'t>>;
+
+    /// Whether a connection must begin with a HELLO that says who it is; `certificate` is what its TLS
+    /// handshake has shown. By default nobody is asked.
+    fn demands_hello(&self, _certificate: Option<&Certificate>) -> bool {
+        false
+    }
+
+    /// Who is at the other end of a connection that names itself `client_id`. By default nobody is asked.
+    fn authenticate(&self, _proof: Proof<'_>, _client_id: Option<&str>) -> Verdict {
+        Verdict::Now(Ok(None))
+    }
 }
 
 /// A request that is answered without being run.

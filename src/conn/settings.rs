@@ -35,6 +35,8 @@ pub struct ConnSettings {
     pub goaway_grace: Duration,
     /// How long the read side stays open after the last frame.
     pub close_linger: Duration,
+    /// Time from accept to a complete HELLO, where credentials are demanded, and for deciding it.
+    pub hello_timeout: Duration,
     /// Takes AUTH_TOKEN over plaintext from addresses other than loopback.
     pub allow_plaintext_token: bool,
 }
@@ -72,6 +74,7 @@ impl Default for ConnSettings {
             max_age_jitter: 20,
             goaway_grace: Duration::from_secs(60),
             close_linger: Duration::from_secs(2),
+            hello_timeout: Duration::from_secs(10),
             allow_plaintext_token: false,
         }
     }

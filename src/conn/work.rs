@@ -2,7 +2,7 @@
 
 use super::answer::Head;
 use super::mailbox::{Mail, Mailbox};
-use crate::message::{Answer, Begun, OwnedCall, Work};
+use crate::message::{Answer, Begun, InFlight as Place, OwnedCall, Peer, Work};
 use crate::telemetry::{ConnMetrics, InFlight, Record};
 use mcpd_proto::ErrorCode;
 use std::collections::{HashMap, VecDeque};
@@ -18,14 +18,23 @@ pub(super) struct Reply {
     /// What its counts, its span and its log line will tell.
     pub(super) record: Box<Record>,
     _counted: InFlight,
+    /// Among the requests that its sender may have under way.
+    _place: Option<Place>,
 }
 
 impl Reply {
-    pub(super) fn new(head: Head, record: Box<Record>, metrics: &ConnMetrics) -> Reply {
+    pub(super) fn new(
+        head: Head,
+        record: Box<Record>,
+        peer: &Peer,
+        metrics: &ConnMetrics,
+    ) -> Reply {
+        let _place = peer.identity.as_ref().map(|identity| identity.enter());
         Reply {
             head,
             record,
             _counted: metrics.begin(),
+            _place,
         }
     }
 }

@@ -2,12 +2,14 @@
 
 mod bind;
 mod rate;
+mod trust;
 
 pub use bind::{bind, check};
 
+use crate::auth::Auth;
 use crate::conn::{Dispatch, Refusal, Route};
 use crate::handler::Handler;
-use crate::message::{Answer, Begun, Call, Outcome, OwnedCall, Work};
+use crate::message::{Answer, Begun, Call, Certificate, Outcome, OwnedCall, Proof, Verdict, Work};
 use crate::router::document::{PriorityBounds, RateLimitSpec};
 use crate::router::handle::Handle;
 use crate::router::table::Table;
@@ -78,16 +80,24 @@ impl Route for Arc<BoundRoute> {
     }
 }
 
-/// Looks routes up in the live table.
+/// Looks routes up in the live table, for clients that may use them.
 #[derive(Debug, Clone, Default)]
 pub struct Dispatcher {
     routes: Handle<Arc<BoundRoute>>,
+    auth: Option<Arc<Auth>>,
 }
 
 impl Dispatcher {
     /// Requests are routed by what `routes` holds when they are read.
     pub fn new(routes: Handle<Arc<BoundRoute>>) -> Dispatcher {
-        Dispatcher { routes }
+        Dispatcher { routes, auth: None }
+    }
+
+    /// Clients have to show who they are, once `auth` is in force, and may do what it says.
+    #[must_use]
+    pub fn with_auth(self, auth: Arc<Auth>) -> Dispatcher {
+        let auth = Some(auth);
+        Dispatcher { auth, ..self }
     }
 }
 
@@ -107,14 +117,12 @@ impl Dispatch for Dispatcher {
         call: &Call<'_>,
         refusing: bool,
     ) -> Result<&'t Arc<BoundRoute>, Refusal<'t>> {
+        if let Some(answer) = trust::judge(self.auth.as_deref(), call) {
+            return Err(unrouted(table, answer));
+        }
         let Some(route) = table.lookup(call.topic.as_str()) else {
             let text = format!("no route for topic {:?}", call.topic.as_str());
-            return Err(Refusal {
-                answer: Answer::error(ErrorCode::NO_ROUTE, text),
-                stats: None,
-                // All routes of a table are of one revision.
-                revision: table.iter().next().and_then(|(_, route)| route.revision),
-            });
+            return Err(unrouted(table, Answer::error(ErrorCode::NO_ROUTE, text)));
         };
         match route.judge(call, refusing) {
             None => Ok(route),
@@ -124,6 +132,29 @@ impl Dispatch for Dispatcher {
                 revision: route.revision,
             }),
         }
+    }
+
+    fn demands_hello(&self, certificate: Option<&Certificate>) -> bool {
+        let auth = self.auth.as_ref();
+        auth.is_some_and(|auth| auth.demands_hello(certificate))
+    }
+
+    fn authenticate(&self, proof: Proof<'_>, client_id: Option<&str>) -> Verdict {
+        match &self.auth {
+            Some(auth) => auth.authenticate(proof, client_id),
+            None => Verdict::Now(Ok(None)),
+        }
+    }
+}
+
+/// The refusal of a request that does not get to a route.
+#[cold]
+fn unrouted<'t>(table: &Table<Arc<BoundRoute>>, answer: Answer<'static>) -> Refusal<'t> {
+    Refusal {
+        answer,
+        stats: None,
+        // All routes of a table are of one revision.
+        revision: table.iter().next().and_then(|(_, route)| route.revision),
     }
 }
 
@@ -137,6 +168,9 @@ impl BoundRoute {
         if refusing {
             let text = "this connection takes no new requests; open another";
             return Some(Answer::error(ErrorCode::DRAINING, text));
+        }
+        if let Some(answer) = trust::pace(call) {
+            return Some(answer);
         }
         if let Some((spec, bucket)) = &self.rate {
             let over = match bucket.is_leaky() {

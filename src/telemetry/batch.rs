@@ -50,6 +50,8 @@ pub(crate) struct Batch<'t> {
     counts: bool,
     runs: [AnswerRun<'t>; RUNS],
     used: usize,
+    /// Requests that their sender was allowed, where somebody asks.
+    permitted: u32,
     /// Whether every frame gets a log line.
     verbose: bool,
     /// Whether a request of it has a span of its own, and needs no late one.
@@ -67,6 +69,7 @@ impl<'t> Batch<'t> {
             counts: metrics.counts,
             runs: [(None, None, 0); RUNS],
             used: 0,
+            permitted: 0,
             verbose: metrics.tracer.is_verbose(),
             sampled: false,
         }
@@ -82,6 +85,12 @@ impl<'t> Batch<'t> {
     #[inline]
     pub(crate) fn sampled(&mut self) {
         self.sampled = true;
+    }
+
+    /// A request of it was allowed to its sender.
+    #[inline]
+    pub(crate) fn permitted(&mut self) {
+        self.permitted += 1;
     }
 
     /// When it was read.
@@ -103,6 +112,9 @@ impl<'t> Batch<'t> {
         code: Option<ErrorCode>,
         metrics: &ConnMetrics,
     ) {
+        if code == Some(ErrorCode::PERMISSION_DENIED) {
+            metrics.denied();
+        }
         self.answered(stats, code, metrics);
     }
 
@@ -137,6 +149,9 @@ impl<'t> Batch<'t> {
         }
         if self.counts {
             metrics.received(self.bytes, &mut self.frames);
+        }
+        if self.permitted > 0 {
+            metrics.permitted(self.permitted);
         }
     }
 

@@ -160,6 +160,8 @@ pub struct ConnMetrics {
     open: Gauge,
     in_flight: Arc<AtomicU64>,
     opened: Counter,
+    permitted: Counter,
+    denied: Counter,
     frames_in: Frames,
     frames_out: Frames,
     slow_consumers: Counter,
@@ -190,6 +192,12 @@ fn frame_errors(kind: &'static str) -> Counter {
     counter!("mcpd_frame_errors_total", "kind" => kind)
 }
 
+fn authorizations(decision: &'static str) -> Counter {
+    let counter = counter!("mcpd_authorizations_total", "decision" => decision);
+    counter.absolute(0);
+    counter
+}
+
 impl ConnMetrics {
     /// Registers every series at 0 with the current recorder of the `metrics` facade.
     pub fn new(routes: Arc<RouteCatalog>) -> ConnMetrics {
@@ -215,6 +223,8 @@ impl ConnMetrics {
             open: gauge!("mcpd_connections"),
             in_flight: Arc::default(),
             opened: counter!("mcpd_connections_opened_total"),
+            permitted: authorizations("allowed"),
+            denied: authorizations("denied"),
             frames_in: Frames::new("in"),
             frames_out: Frames::new("out"),
             slow_consumers: counter!("mcpd_slow_consumers_total"),
@@ -228,6 +238,17 @@ impl ConnMetrics {
     /// costs. To be called before connections are served.
     pub fn set_counting(&mut self, counts: bool) {
         self.counts = counts;
+    }
+
+    /// So many requests were allowed to those who sent them.
+    #[inline]
+    pub(crate) fn permitted(&self, requests: u32) {
+        self.permitted.increment(requests.into());
+    }
+
+    /// A request was not allowed to its sender.
+    pub(crate) fn denied(&self) {
+        self.denied.increment(1);
     }
 
     pub(crate) fn opened(&self) {

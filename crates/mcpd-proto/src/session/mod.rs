@@ -29,6 +29,7 @@ pub use settings::{ClientSettings, ServerSettings, Welcome};
 
 use crate::code::ErrorCode;
 use crate::error::FrameError;
+use std::time::Duration;
 
 /// Why a connection ends: the code for the last ERROR frame, and a text for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +39,8 @@ pub struct Ended {
     pub code: ErrorCode,
     /// What happened, fit to be sent to the peer.
     pub text: String,
+    /// How long the peer should wait before it connects again.
+    pub retry_after: Option<Duration>,
 }
 
 impl Ended {
@@ -46,6 +49,7 @@ impl Ended {
         Ended {
             code,
             text: text.into(),
+            retry_after: None,
         }
     }
 }

@@ -56,6 +56,13 @@ impl Server {
         }
     }
 
+    /// Demands a HELLO by then, of this connection alone; to be called before its first frame.
+    pub fn demand_hello(&mut self, by: Instant) {
+        if self.state == State::Opening {
+            self.hello_by = Some(self.hello_by.map_or(by, |before| before.min(by)));
+        }
+    }
+
     /// What to hold the next frame against. Before a demanded HELLO only a small frame is taken.
     #[inline]
     pub fn rules(&self) -> Rules {

@@ -21,7 +21,8 @@ pub struct ServerSettings {
     pub control_per_second: u32,
     /// Time for one frame, to which a second is added for each 16 KiB.
     pub frame_timeout: Duration,
-    /// Set where credentials are demanded: time from accept to a complete HELLO.
+    /// Set where a HELLO is demanded of everybody: time from accept until it is complete. See also
+    /// [`Server::demand_hello`](super::Server::demand_hello).
     pub demand_hello: Option<Duration>,
 }
 
