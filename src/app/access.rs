@@ -2,19 +2,11 @@
 //! whenever one of them changes.
 
 use super::control::Shared;
+use super::watched::{self, Watch};
 use crate::admin::{Api, Loopback, MAX_TOKENS_BYTES, Rules, Tokens};
-use crate::background;
 use crate::config::{Config, LoopbackAccess};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How often the file of tokens is read: it is small, and a mount that is swapped as a whole shows
-/// at once.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The rules of a configuration.
 ///
@@ -54,45 +46,28 @@ fn parse(key: &str, text: Option<&[u8]>) -> Result<Tokens, String> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let failed = |error: io::Error| format!("admin.tokens_file: {}: {error}", path.display());
-    let mut bytes = Vec::new();
-    // Does not wait for a writer, should it be a named pipe.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path);
-    let is_file = |file: &File| file.metadata().is_ok_and(|meta| meta.is_file());
-    let file = file.map_err(failed)?;
-    if !is_file(&file) {
-        return Err(failed(io::Error::other("is no regular file")));
-    }
-    let mut limited = file.take(MAX_TOKENS_BYTES as u64 + 1);
-    limited.read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+    let failed = |error| format!("admin.tokens_file: {}: {error}", path.display());
+    watched::read(path, MAX_TOKENS_BYTES).map_err(failed)
 }
 
 /// Takes what the file of tokens says whenever it says something else, for as long as the process
 /// runs. While it is invalid or gone, the last good tokens stay.
 pub(super) async fn watch(api: Arc<Api>, shared: Arc<Shared>) {
-    let mut looks = tokio::time::interval(LOOK_EVERY);
-    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut before: Option<Look> = None;
+    let mut watch = Watch::new();
     loop {
-        looks.tick().await;
+        watch.tick().await;
         let config = shared.config();
         let Some(path) = config.admin.tokens_file.clone() else {
-            before = None;
+            watch.forget();
             continue;
         };
-        let Ok(found) = background::run(move || read(&path)).await else {
-            continue;
+        let look = move || Look {
+            config,
+            found: read(&path),
         };
-        let look = Look { config, found };
-        // The first look counts, too: the file may have changed since the start has read it.
-        if before.is_none_or(|before| before.differs(&look)) {
+        if let Some(look) = watch.look(look).await {
             take(&api, &look.config, &look.found);
         }
-        before = Some(look);
     }
 }
 
@@ -102,11 +77,11 @@ struct Look {
     found: Result<Vec<u8>, String>,
 }
 
-impl Look {
+impl PartialEq for Look {
     /// Another configuration counts, too: a reload beside a look may have had its rules replaced by
     /// those of the old one.
-    fn differs(&self, newer: &Look) -> bool {
-        !Arc::ptr_eq(&self.config, &newer.config) || self.found != newer.found
+    fn eq(&self, other: &Look) -> bool {
+        Arc::ptr_eq(&self.config, &other.config) && self.found == other.found
     }
 }
 

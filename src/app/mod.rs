@@ -9,6 +9,7 @@ mod reload;
 mod routes;
 mod settings;
 mod threads;
+mod watched;
 
 pub use check::{Check, check};
 
