@@ -9,11 +9,13 @@ mod reload;
 mod routes;
 mod settings;
 mod threads;
+mod trust;
 mod watched;
 
 pub use check::{Check, check};
 
 use crate::admin::{self, Api, Ports, Status};
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
@@ -94,6 +96,7 @@ struct Server {
     metrics: ProcessMetrics,
     conn_metrics: Arc<ConnMetrics>,
     registry: Arc<Registry>,
+    auth: Arc<Auth>,
     scheduler: Arc<Scheduler>,
     routes: Arc<Routes>,
     shared: Arc<Shared>,
@@ -188,6 +191,7 @@ impl Server {
             metrics,
             conn_metrics,
             registry,
+            auth: Arc::default(),
             scheduler,
             routes,
             shared,
@@ -297,17 +301,19 @@ impl Server {
             self.admin_bound = true;
             say("admin", bound);
         }
+        trust::load(self)?;
         self.routes.load_first().await?;
         let listener = self.bind_data()?;
         say("data", listener.local_addr());
         self.accepting = Some(tokio::spawn(listener.run()));
+        trust::watch(self);
         Ok(())
     }
 
     fn bind_data(&self) -> Result<Listener<Dispatcher>, String> {
         Listener::bind(
             self.settings.subscribe(),
-            Dispatcher::new(self.routes.table()),
+            Dispatcher::new(self.routes.table()).with_auth(Arc::clone(&self.auth)),
             Arc::clone(&self.conn_metrics),
             Arc::clone(&self.registry),
             self.workers.clone(),

@@ -12,9 +12,9 @@ use super::keys;
 use super::problem::{Problem, ProblemKind};
 use super::tracing;
 use super::validated::{
-    AdminConfig, Config, DataConfig, DrainConfig, GoawayConfig, HeartbeatConfig, LimitsConfig,
-    LogConfig, LogFormat, LoopbackAccess, MetricsConfig, Origins, ProxyProtocol, Readiness,
-    RoutesConfig, SchedulerConfig, SidecarConfig,
+    AdminConfig, AuthConfig, Config, DataConfig, DrainConfig, GoawayConfig, HeartbeatConfig,
+    LimitsConfig, LogConfig, LogFormat, LoopbackAccess, MetricsConfig, Origins, ProxyProtocol,
+    Readiness, RoutesConfig, SchedulerConfig, SidecarConfig,
 };
 use super::value::{Parsed, parse, show, show_duration, show_size};
 
@@ -186,6 +186,9 @@ pub(super) fn build(settings: &mut Settings) -> Config {
             listen: s.address("sidecar.listen"),
         },
         admin: admin(s),
+        auth: AuthConfig {
+            principals: s.path("auth.principals"),
+        },
         routes: RoutesConfig {
             file: s.path("routes.file"),
             poll_interval: s.duration("routes.poll_interval"),

@@ -115,6 +115,7 @@ impl Config {
             accepts_per_second: data.accepts_per_second,
             ..kept.clone()
         };
+        self.auth = running.auth.clone();
         self.routes = RoutesConfig {
             revision_on_answers: self.routes.revision_on_answers,
             ..running.routes.clone()
@@ -155,6 +156,9 @@ impl Config {
             ("sidecar.listen", self.sidecar.listen.to_string()),
         ]);
         list.extend(self.plain_admin());
+        if let Some(file) = &self.auth.principals {
+            list.push(("auth.principals", file.display().to_string()));
+        }
         let routes = &self.routes;
         if let Some(file) = &routes.file {
             list.push(("routes.file", file.display().to_string()));

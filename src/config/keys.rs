@@ -241,6 +241,9 @@ pub const KEYS: &[KeyDoc] = &[
     key("admin.max_concurrent", "8", count(1, 256), RELOAD,
         "Requests to the admin API that are worked on at once; one more is told 503 and when to come again. Probes and metrics do not count."),
 
+    key("auth.principals", "", Kind::Path, RESTART,
+        "Who clients are and what they may do: the principals document (YAML or JSON, at most 1MiB), see docs/security.md. Unset: nobody is asked who they are. The file itself is looked at every second; while a changed one is invalid, the last good one stays.").unset(),
+
     key("routes.file", "", Kind::Path, RESTART,
         "The routes document (YAML or JSON). Unset: two built-in routes, `echo` to the handler echo and `heartbeat` to the handler monitor.").unset(),
     key("routes.poll_interval", "500ms", span(ms(50), HOUR), RESTART,

@@ -29,9 +29,9 @@ pub use keys::{KEYS, KeyDoc, Kind};
 pub use problem::{ConfigErrors, Problem, ProblemKind};
 pub use tracing::{OtlpProtocol, TracingConfig};
 pub use validated::{
-    AdminConfig, Config, DataConfig, DrainConfig, GoawayConfig, HandlerConfig, HeartbeatConfig,
-    Latency, LimitsConfig, LogConfig, LogFormat, LoopbackAccess, MetricsConfig, ProxyProtocol,
-    Readiness, RoutesConfig, SchedulerConfig, SidecarConfig, StaticBody,
+    AdminConfig, AuthConfig, Config, DataConfig, DrainConfig, GoawayConfig, HandlerConfig,
+    HeartbeatConfig, Latency, LimitsConfig, LogConfig, LogFormat, LoopbackAccess, MetricsConfig,
+    ProxyProtocol, Readiness, RoutesConfig, SchedulerConfig, SidecarConfig, StaticBody,
 };
 
 /// Set in every container that Kubernetes runs.

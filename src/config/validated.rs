@@ -38,6 +38,8 @@ pub struct Config {
     pub sidecar: SidecarConfig,
     /// The admin API.
     pub admin: AdminConfig,
+    /// Who clients are.
+    pub auth: AuthConfig,
     /// Where routes come from.
     pub routes: RoutesConfig,
     /// Handlers by name (1 to 63 of `a-z0-9._-`); always has `echo`,
@@ -237,6 +239,13 @@ pub enum LoopbackAccess {
     WithoutTokens,
     /// Never.
     Always,
+}
+
+/// Keys `auth.*`; need a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// The principals document; `None` (default): nobody is asked who they are.
+    pub principals: Option<PathBuf>,
 }
 
 /// Keys `routes.*`. All but `revision_on_answers` need a restart.

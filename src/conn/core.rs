@@ -2,7 +2,6 @@
 
 use super::answer::{self, Head};
 use super::buffers;
-use super::describe::Described;
 use super::lanes::Lanes;
 use super::mailbox::{Mail, Order};
 use super::registry::Member;
@@ -304,23 +303,6 @@ impl<D: Dispatch> Core<D> {
             }
         }
         Ok(())
-    }
-
-    fn describe(&self, now: Instant, closing: bool) -> Described {
-        let phase = match closing {
-            true => "closing",
-            false if self.session.is_refusing() => "refusing",
-            false if self.session.is_going_away() => "going_away",
-            false => "open",
-        };
-        Described {
-            phase,
-            in_flight: self.session.in_flight(),
-            outbound_bytes: self.outbound_len(),
-            requests: self.requests,
-            heartbeat: self.session.intervals().1,
-            silence: self.session.silence(now),
-        }
     }
 
     /// The work on `seq` has ended: answers it, and starts those that waited for it.

@@ -1,6 +1,8 @@
 //! What an operator sees of connections: who is there is read off the registry, the rest is asked of
 //! each connection by mail, and only of those that are shown.
 
+use super::Dispatch;
+use super::core::Core;
 use super::mailbox::{Mail, Mailbox};
 use super::registry::Registry;
 use crate::message::Peer;
@@ -74,6 +76,26 @@ impl Registry {
             connections,
             more,
             total,
+        }
+    }
+}
+
+impl<D: Dispatch> Core<D> {
+    /// `closing` says that the end of the connection has begun.
+    pub(super) fn describe(&self, now: Instant, closing: bool) -> Described {
+        let phase = match closing {
+            true => "closing",
+            false if self.session.is_refusing() => "refusing",
+            false if self.session.is_going_away() => "going_away",
+            false => "open",
+        };
+        Described {
+            phase,
+            in_flight: self.session.in_flight(),
+            outbound_bytes: self.outbound_len(),
+            requests: self.requests,
+            heartbeat: self.session.intervals().1,
+            silence: self.session.silence(now),
         }
     }
 }

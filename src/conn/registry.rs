@@ -1,6 +1,7 @@
 //! Every open connection, for orders to all of them and for counting.
 
 use super::mailbox::{Mail, Mailbox, Order};
+use crate::message::Peer;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,6 +83,18 @@ impl Registry {
         for mailbox in all {
             mailbox.send(Mail::Order(order.clone()));
         }
+    }
+
+    /// Gives an order to every connection whose client is one of those; how many that are.
+    pub fn order_those(&self, wanted: impl Fn(&Peer) -> bool, order: &Order) -> usize {
+        let mut told = 0;
+        for mailbox in self.mailboxes() {
+            if mailbox.peer().is_some_and(|(peer, _)| wanted(&peer)) {
+                mailbox.send(Mail::Order(order.clone()));
+                told += 1;
+            }
+        }
+        told
     }
 
     /// Waits until no connection is open.

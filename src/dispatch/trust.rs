@@ -25,7 +25,7 @@ pub(super) fn judge(auth: Option<&Auth>, call: &Call<'_>) -> Option<Answer<'stat
 #[inline]
 pub(super) fn pace(call: &Call<'_>) -> Option<Answer<'static>> {
     let identity = call.peer.identity.as_ref()?;
-    let wait = identity.take(call.now(), call.body.len()).err()?;
+    let wait = identity.take(call.now()).err()?;
     Some(Answer::Error {
         code: ErrorCode::RATE_LIMITED,
         detail: "this client sends more than it may".into(),

@@ -169,6 +169,11 @@ pub static METRICS: &[MetricGroup] = &[
                 "mcpd_connection_age_seconds",
                 "Age of connections when they closed.",
             ),
+            counter(
+                "mcpd_authorizations_total",
+                "Requests that their senders were allowed or denied, where credentials are asked for.",
+            )
+            .labelled(&[("decision", Values::OneOf(|| vec!["allowed", "denied"]))]),
             counter("mcpd_goaways_total", "Clients asked to move, by reason.").labelled(&[(
                 "reason",
                 Values::OneOf(|| GoAwayReason::ALL.map(GoAwayReason::name).to_vec()),

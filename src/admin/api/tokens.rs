@@ -203,7 +203,7 @@ fn token(item: Field<'_>, report: &mut Report) -> Option<Token> {
     let name = fields.require("name", report);
     let name = name.and_then(|field| name_of(&field, report));
     let sha256 = fields.require("sha256", report);
-    let sha256 = sha256.and_then(|field| sha256_of(&field, report));
+    let sha256 = sha256.and_then(|field| reading::sha256(&field, report));
     let scopes = fields.require("scopes", report);
     let scopes = scopes.and_then(|field| scopes_of(&field, report));
     Some(Token {
@@ -222,27 +222,6 @@ fn name_of(field: &Field<'_>, report: &mut Report) -> Option<String> {
     let message = "is not a name; write 1 to 63 letters, digits or any of . _ - @";
     reading::wrong(field, message, report);
     None
-}
-
-fn sha256_of(field: &Field<'_>, report: &mut Report) -> Option<[u8; 32]> {
-    let digits = reading::secret_text(field, report)?;
-    let decoded = unhex(digits);
-    if decoded.is_none() {
-        let message = "is not a SHA-256 of 64 hex digits; `mcpd token new` makes a token and prints \
-                       what belongs here";
-        reading::wrong(field, message, report);
-    }
-    decoded
-}
-
-fn unhex(digits: &str) -> Option<[u8; 32]> {
-    let digits: &[u8; 64] = digits.as_bytes().try_into().ok()?;
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
-        let value = |digit: u8| char::from(digit).to_digit(16);
-        *byte = u8::try_from(value(pair[0])? * 16 + value(pair[1])?).ok()?;
-    }
-    Some(bytes)
 }
 
 fn scopes_of(field: &Field<'_>, report: &mut Report) -> Option<Scopes> {

@@ -37,7 +37,7 @@ mod yaml;
 
 /// What reads other small documents as strictly as this one.
 pub(crate) mod reading {
-    pub(crate) use super::fields::{Field, Fields, Report, items};
+    pub(crate) use super::fields::{Field, Fields, Report, boolean, items, text, whole as number};
     use super::problem::{DocumentError, Problem, Problems};
     use super::yaml::{Meaning, Value, meaning};
 
@@ -76,6 +76,28 @@ pub(crate) mod reading {
         }
         wrong(field, "is not a text; write one, in quotes", report);
         None
+    }
+
+    /// A SHA-256 in hex, which no message may repeat: it might be the secret itself.
+    pub(crate) fn sha256(field: &Field<'_>, report: &mut Report) -> Option<[u8; 32]> {
+        let digits = secret_text(field, report)?;
+        let decoded = unhex(digits);
+        if decoded.is_none() {
+            let message = "is not a SHA-256 of 64 hex digits; `mcpd token new` makes a token and prints \
+                           what belongs here";
+            wrong(field, message, report);
+        }
+        decoded
+    }
+
+    fn unhex(digits: &str) -> Option<[u8; 32]> {
+        let digits: &[u8; 64] = digits.as_bytes().try_into().ok()?;
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+            let value = |digit: u8| char::from(digit).to_digit(16);
+            *byte = u8::try_from(value(pair[0])? * 16 + value(pair[1])?).ok()?;
+        }
+        Some(bytes)
     }
 }
 
