@@ -2,7 +2,9 @@
 
 use super::{Server, watched};
 use crate::auth::{Auth, MAX_BYTES, Policy};
+use crate::config::Config;
 use crate::conn::{Order, Registry};
+use crate::message::Peer;
 use mcpd_proto::GoAwayReason;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +20,13 @@ pub(super) fn load(server: &Server) -> Result<(), String> {
         take(&server.auth, path, &bytes)?;
     }
     Ok(())
+}
+
+/// What keeps the document from being put in force.
+pub(super) fn problem(config: &Config) -> Option<String> {
+    let path = config.auth.principals.as_ref()?;
+    let taken = read(path).and_then(|bytes| take(&Auth::default(), path, &bytes));
+    taken.err()
 }
 
 /// Takes what the document says whenever it says something else, for as long as the process runs. While
@@ -69,7 +78,13 @@ fn reauthenticate(auth: &Auth, registry: &Registry, grace: Duration) {
         retry_after: Duration::ZERO,
         refuse_at: Instant::now() + grace,
     };
-    let told = registry.order_those(|peer| !auth.still_good(peer.identity.as_deref()), &order);
+    // One that has not said a word yet has its HELLO judged by what is in force then.
+    let bad = |peer: &Peer| {
+        peer.identity
+            .as_deref()
+            .is_some_and(|who| !auth.still_good(who))
+    };
+    let told = registry.order_those(bad, &order);
     if told > 0 {
         tracing::info!(told, "connections are asked to authenticate again");
     }

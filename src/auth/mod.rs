@@ -115,24 +115,15 @@ impl Auth {
         })
     }
 
-    /// Whether a connection may go on with the credential it has shown: it is in the policy still. What
-    /// has not been authenticated is no good once there is a policy.
-    pub fn still_good(&self, identity: Option<&Identity>) -> bool {
+    /// Whether a connection may go on with the credential it has shown: it is in the policy still.
+    pub fn still_good(&self, identity: &Identity) -> bool {
         let policy = self.policy.load();
-        let Some(policy) = policy.as_ref() else {
-            return true;
-        };
-        let of = |identity: &Identity| {
-            let entry = policy
-                .entries
-                .iter()
-                .find(|entry| entry.name == identity.name());
-            entry.is_some_and(|entry| match identity.token() {
-                Some(token) => entry.tokens.iter().any(|known| known.sha256 == *token),
-                None => entry.anonymous,
-            })
-        };
-        identity.is_some_and(of)
+        let entries = policy.iter().flat_map(|policy| &policy.entries);
+        let mut named = entries.filter(|entry| entry.name == identity.name());
+        named.any(|entry| match identity.token() {
+            Some(token) => entry.tokens.iter().any(|known| known.sha256 == *token),
+            None => entry.anonymous,
+        })
     }
 }
 

@@ -68,13 +68,13 @@ fn a_change_reaches_those_who_are_connected() {
     };
     let auth = auth(&entry("a"));
     let who = shown(&auth, Proof::Token(b"test"), None).unwrap();
-    assert!(who.permits("a", None) && auth.still_good(Some(&who)));
+    assert!(who.permits("a", None) && auth.still_good(&who));
     auth.set_policy(policy(&entry("b")));
-    assert!(who.permits("b", None) && !who.permits("a", None) && auth.still_good(Some(&who)));
+    assert!(who.permits("b", None) && !who.permits("a", None) && auth.still_good(&who));
     auth.set_policy(policy("[{name: till, anonymous: true, allow: [b]}]"));
-    assert!(!auth.still_good(Some(&who)));
+    assert!(!auth.still_good(&who));
     auth.set_policy(policy("[]"));
-    assert!(!who.permits("b", None) && !auth.still_good(Some(&who)) && !auth.still_good(None));
+    assert!(!who.permits("b", None) && !auth.still_good(&who));
 }
 
 #[test]

@@ -19,5 +19,6 @@ mod scheduling;
 mod silent;
 mod slow;
 #[cfg(target_os = "linux")]
+mod trust;
 mod vanish;
 mod work;
