@@ -5,7 +5,7 @@ mod api;
 mod health;
 mod server;
 
-use crate::conn::{self, Registry};
+use crate::conn::{self, Registry, TlsConfig};
 use crate::lifecycle::Lifecycle;
 use crate::router::document::ETag;
 use crate::telemetry::Exporter;
@@ -151,11 +151,16 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     conn::listen(addr, BACKLOG)
 }
 
-/// Serves until the process ends, on the current runtime.
+/// Serves until the process ends, on the current runtime; with `tls`, over TLS and no other way.
 ///
 /// # Errors
 /// The socket broke.
-pub async fn serve(listener: TcpListener, router: Router, gate: Gate) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsConfig>,
+    router: Router,
+    gate: Gate,
+) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    server::run(listener, router, gate).await
+    server::run(listener, tls, router, gate).await
 }

@@ -9,6 +9,7 @@ mod reload;
 mod routes;
 mod settings;
 mod threads;
+mod tls;
 mod trust;
 mod watched;
 
@@ -288,7 +289,8 @@ impl Server {
             let api = self.config.admin.listen.is_none();
             let api = api.then(|| Arc::clone(&self.api));
             let router = admin::router(self.status.clone(), api);
-            threads::start_http("sidecar", listener, router, self.ports.gate()).map_err(error)?;
+            let gate = self.ports.gate();
+            threads::start_http("sidecar", listener, None, router, gate).map_err(error)?;
             self.sidecar_bound = true;
             say("sidecar", bound);
         }
@@ -296,17 +298,28 @@ impl Server {
             let error = |error: io::Error| format!("cannot listen on {addr} (admin): {error}");
             let listener = admin::bind(addr).map_err(error)?;
             let bound = listener.local_addr().map_err(error)?;
-            let router = admin::admin_router(Arc::clone(&self.api));
-            threads::start_http("admin", listener, router, self.ports.gate()).map_err(error)?;
+            let tls = tls::admin(&self.config)?;
+            let (router, gate) = (
+                admin::admin_router(Arc::clone(&self.api)),
+                self.ports.gate(),
+            );
+            let config = tls.as_ref().map(tls::Loaded::config);
+            threads::start_http("admin", listener, config, router, gate).map_err(error)?;
+            tls.map(tls::Loaded::watch);
             self.admin_bound = true;
             say("admin", bound);
         }
         trust::load(self)?;
+        let tls = tls::data(&self.config)?;
         self.routes.load_first().await?;
-        let listener = self.bind_data()?;
+        let mut listener = self.bind_data()?;
+        if let Some(tls) = &tls {
+            listener = listener.with_tls(tls.config());
+        }
         say("data", listener.local_addr());
         self.accepting = Some(tokio::spawn(listener.run()));
         trust::watch(self);
+        tls.map(tls::Loaded::watch);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The threads of the process: event loops for the data port, and one for the sidecar.
 
 use crate::admin::{self, Gate, Pulse};
+use crate::conn::TlsConfig;
 use axum::Router;
 use std::io;
 use std::net::TcpListener;
@@ -69,6 +70,7 @@ async fn pulse(workers: Vec<Handle>, pulses: Arc<[Pulse]>) {
 pub(super) fn start_http(
     name: &'static str,
     listener: TcpListener,
+    tls: Option<TlsConfig>,
     router: Router,
     gate: Gate,
 ) -> io::Result<()> {
@@ -78,7 +80,7 @@ pub(super) fn start_http(
         .max_blocking_threads(BESIDE_HTTP)
         .build()?;
     spawn(name.to_owned(), runtime, async move {
-        if let Err(error) = admin::serve(listener, router, gate).await {
+        if let Err(error) = admin::serve(listener, tls, router, gate).await {
             tracing::error!(%error, port = name, "a port is lost");
         }
     })

@@ -12,6 +12,7 @@ mod keys;
 mod layers;
 mod lines;
 mod problem;
+mod tls;
 mod tracing;
 mod validated;
 mod value;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 pub use effective::{ReloadDiff, Setting};
 pub use keys::{KEYS, KeyDoc, Kind};
 pub use problem::{ConfigErrors, Problem, ProblemKind};
+pub use tls::{ClientAuth, HandshakeConfig, TlsConfig};
 pub use tracing::{OtlpProtocol, TracingConfig};
 pub use validated::{
     AdminConfig, AuthConfig, Config, DataConfig, DrainConfig, GoawayConfig, HandlerConfig,

@@ -7,6 +7,7 @@
 use super::conn::{CloseReason, FRAME_ERRORS, KINDS, Rejected, kind_label};
 use super::queue::ShedReason;
 use super::routes::fault;
+use super::tls::{Handshake, TlsPort};
 use super::trace::Dropped;
 use mcpd_proto::{Class, ErrorCode, GoAwayReason};
 use metrics::{describe_counter, describe_gauge};
@@ -122,6 +123,7 @@ const PHASES: Values = Values::OneOf(|| {
         "stopped",
     ]
 });
+const PORTS: Values = Values::OneOf(TlsPort::labels);
 const DIRECTION: Values = Values::OneOf(|| vec!["in", "out"]);
 const FRAME_TYPES: Values = Values::OneOf(|| (0..KINDS).map(kind_label).collect());
 const ROUTE: Values = Values::Bounded(
@@ -191,6 +193,27 @@ pub static METRICS: &[MetricGroup] = &[
                 "Heartbeats unanswered for an interval.",
             ),
             histogram("mcpd_heartbeat_rtt_seconds", "Round trips of heartbeats."),
+        ],
+    },
+    MetricGroup {
+        title: "TLS",
+        metrics: &[
+            counter("mcpd_tls_handshakes_total", "TLS handshakes, by what came of them.")
+                .labelled(&[("port", PORTS), ("result", Values::OneOf(Handshake::labels))]),
+            gauge(
+                "mcpd_tls_certificate_expiry_timestamp_seconds",
+                "When the certificate in force expires, since 1970.",
+            )
+            .labelled(&[("port", PORTS)])
+            .later(),
+            counter(
+                "mcpd_tls_reloads_total",
+                "Certificates with their keys and client CAs that were taken or refused.",
+            )
+            .labelled(&[
+                ("port", PORTS),
+                ("result", Values::OneOf(|| vec!["ok", "refused"])),
+            ]),
         ],
     },
     MetricGroup {

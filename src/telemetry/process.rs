@@ -5,7 +5,7 @@ use super::cgroup::CpuStat;
 use super::conn::ConnMetrics;
 use super::log::LogControl;
 use super::queue::QueueMetrics;
-use super::trace;
+use super::{tls, trace};
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
@@ -33,6 +33,7 @@ impl Exporter {
         let text = PrometheusBuilder::new().install_recorder()?;
         catalog::describe();
         trace::register();
+        tls::register();
         let process = Collector::default();
         Ok(Exporter {
             text,

@@ -18,6 +18,7 @@ mod resources;
 mod scheduling;
 mod silent;
 mod slow;
+mod tls;
 #[cfg(target_os = "linux")]
 mod trust;
 mod vanish;

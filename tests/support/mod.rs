@@ -7,6 +7,8 @@
     reason = "a module of tests is nobody's interface"
 )]
 
+pub mod tls;
+
 use mcpd_proto::{ErrorCode, Frame, Request, Side};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -329,8 +331,8 @@ impl Drop for Server {
 }
 
 /// One end of a connection that sends and reads raw frames.
-pub struct Peer {
-    pub stream: TcpStream,
+pub struct Peer<S = TcpStream> {
+    pub stream: S,
     read: Vec<u8>,
 }
 
@@ -383,8 +385,16 @@ impl Peer {
         }
     }
 
+    /// "No more requests."
+    pub fn half_close(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+}
+
+impl<S: Read + Write> Peer<S> {
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server reads");
+        self.stream.flush().expect("the server reads");
     }
 
     pub fn frame(&mut self, frame: Frame<'_>) {
@@ -441,11 +451,6 @@ impl Peer {
         self.expect_end(ErrorCode::CLOSING);
     }
 
-    /// "No more requests."
-    pub fn half_close(&self) {
-        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
-    }
-
     /// Expects an echo to work: the connection lives.
     pub fn expect_alive(&mut self, seq: u16) {
         self.request(seq, "echo", b"alive?");
@@ -453,7 +458,7 @@ impl Peer {
     }
 }
 
-impl Peer {
+impl<S: Read + Write> Peer<S> {
     /// Expects an echo on this topic.
     pub fn expect_alive_on(&mut self, topic: &str) {
         self.request(1, topic, b"alive?");
