@@ -63,9 +63,13 @@ pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod dispatch;
+pub mod function;
 pub mod handler;
 pub mod lifecycle;
 pub mod message;
 pub mod router;
 pub mod scheduler;
+mod server;
 pub mod telemetry;
+
+pub use server::{Builder, Route, Server, StartError};
