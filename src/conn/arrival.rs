@@ -4,6 +4,7 @@ use super::Dispatch;
 use super::core::{Core, Shared};
 use super::driver::Driver;
 use super::handshake::Begun;
+use super::mailbox::Mailbox;
 use super::proxy;
 use super::registry::Member;
 use super::settings::{ConnSettings, Settings};
@@ -12,11 +13,13 @@ use super::tls::Tls;
 use super::work::Works;
 use crate::message::{Certificate, Peer};
 use mcpd_proto::session::Server;
+use rustls::ServerConnection;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::runtime::Handle;
+use tokio::time::timeout_at;
 
 /// A socket that was accepted and has a place.
 pub(super) struct Arrival<D> {
@@ -68,7 +71,10 @@ impl<D: Dispatch> Arrival<D> {
         };
         match header {
             Ok(told) => self.addr = told.unwrap_or(self.addr),
-            Err(error) => return no_header(&error, self.addr, &self.shared),
+            Err(error) => {
+                no_header(&error, self.addr);
+                return self.shared.metrics.no_proxy_header();
+            }
         }
         let conn = self.settings.conn;
         driver(stream, self.addr, self.at, conn, self.shared, self.member).await;
@@ -76,38 +82,30 @@ impl<D: Dispatch> Arrival<D> {
 
     /// Shakes hands on the current runtime, lest it hold up those that are served, and then serves it on
     /// `worker`.
-    pub(super) async fn serve_tls(mut self, handshake: Begun, worker: Handle) {
-        let metrics = Arc::clone(&self.shared.metrics);
-        let mut stream = match tokio::net::TcpStream::from_std(self.stream) {
-            Ok(stream) => stream,
-            Err(error) => return metrics.failed(&error),
+    pub(super) async fn serve_tls(self, handshake: Begun, worker: Handle) {
+        let Arrival {
+            stream,
+            mut addr,
+            at,
+            settings,
+            shared,
+            member,
+        } = self;
+        let metrics = &shared.metrics;
+        let shaken =
+            shake_hands(stream, &mut addr, at, &settings, &member.mailbox, handshake).await;
+        let (stream, session, certificate) = match shaken {
+            Ok(shaken) => shaken,
+            Err(Lost::Header) => return metrics.no_proxy_header(),
+            Err(Lost::Handshake) => return metrics.no_handshake(),
+            Err(Lost::Socket(error)) => return metrics.failed(&error),
         };
-        let listen = Arc::clone(&self.settings.listen);
-        if listen.proxy_protocol {
-            let by = self.at + listen.proxy_timeout;
-            let header = tokio::time::timeout_at(by.into(), proxy::read(&mut stream)).await;
-            match header.unwrap_or_else(|late| Err(late.into())) {
-                Ok(told) => self.addr = told.unwrap_or(self.addr),
-                Err(error) => return no_header(&error, self.addr, &self.shared),
-            }
-        }
-        let by = self.at + listen.handshake_timeout;
-        let conn = self.settings.conn;
-        let Ok(shaken) = handshake.run(stream, self.addr, by, &conn).await else {
-            return metrics.no_handshake();
-        };
-        let (addr, at, shared, member) = (self.addr, self.at, self.shared, self.member);
-        let stream = match shaken.stream.into_std() {
-            Ok(stream) => stream,
-            Err(error) => return metrics.failed(&error),
-        };
-        let (session, certificate) = (shaken.session, shaken.certificate.map(Box::new));
+        let conn = settings.conn;
         worker.spawn(async move {
             match tokio::net::TcpStream::from_std(stream) {
                 Ok(stream) => {
-                    let stream = Tls::new(stream, session);
                     let core = core(addr, at, conn, shared, member, Some(certificate));
-                    begin(stream, core).await;
+                    begin(Tls::new(stream, session), core).await;
                 }
                 Err(error) => shared.metrics.failed(&error),
             }
@@ -115,9 +113,47 @@ impl<D: Dispatch> Arrival<D> {
     }
 }
 
-fn no_header<D>(error: &io::Error, peer: SocketAddr, shared: &Shared<D>) {
+/// Everything before the first frame, on the current runtime.
+async fn shake_hands(
+    stream: TcpStream,
+    addr: &mut SocketAddr,
+    at: Instant,
+    settings: &Settings,
+    mailbox: &Mailbox,
+    handshake: Begun,
+) -> Result<Encrypted, Lost> {
+    let mut stream = tokio::net::TcpStream::from_std(stream).map_err(Lost::Socket)?;
+    let listen = &settings.listen;
+    if listen.proxy_protocol {
+        let by = at + listen.proxy_timeout;
+        let header = timeout_at(by.into(), proxy::read(&mut stream)).await;
+        match header.unwrap_or_else(|late| Err(late.into())) {
+            Ok(told) => *addr = told.unwrap_or(*addr),
+            Err(error) => {
+                no_header(&error, *addr);
+                return Err(Lost::Header);
+            }
+        }
+    }
+    let by = at + listen.handshake_timeout;
+    let shaken = handshake.run(stream, *addr, by, &settings.conn, mailbox);
+    let shaken = shaken.await;
+    let shaken = shaken.map_err(|_| Lost::Handshake)?;
+    let stream = shaken.stream.into_std().map_err(Lost::Socket)?;
+    Ok((stream, shaken.session, shaken.certificate.map(Box::new)))
+}
+
+type Encrypted = (TcpStream, Box<ServerConnection>, Option<Box<Certificate>>);
+
+/// Why nothing came of a connection.
+enum Lost {
+    Header,
+    Handshake,
+    Socket(io::Error),
+}
+
+fn no_header(error: &io::Error, peer: SocketAddr) {
     tracing::debug!(%error, %peer, "no PROXY header");
-    shared.metrics.no_proxy_header();
 }
 
 fn driver<D: Dispatch>(

@@ -4,12 +4,14 @@
 //! and within bounds: a flood of them takes connections from those who would come, and nothing from
 //! those who are there.
 
+use super::mailbox::Mailbox;
 use super::settings::{ConnSettings, ListenSettings};
 use super::{certificate, listener};
 use crate::message::Certificate;
 use crate::telemetry::{Handshake, Rejected, TlsPort};
 use arc_swap::ArcSwap;
 use rustls::{ServerConfig, ServerConnection};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -70,32 +72,40 @@ impl Handshakes {
 }
 
 impl Begun {
-    /// Shakes hands until `by`. Whoever fails is told by an alert and given the linger time to read it.
+    /// Shakes hands until `by`, or until the connection is ordered to end: nothing has been asked yet that
+    /// would have to be answered. Whoever fails is told by an alert and given the linger time to read it.
     pub(super) async fn run(
         self,
         stream: TcpStream,
         peer: SocketAddr,
         by: Instant,
         settings: &ConnSettings,
+        mailbox: &Mailbox,
     ) -> Result<Shaken, Handshake> {
         let accept = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream);
-        let Ok(shaken) = timeout_at(by.into(), accept.into_fallible()).await else {
-            TlsPort::Data.handshake(Handshake::Timeout);
-            return Err(Handshake::Timeout);
-        };
-        let result = match shaken {
-            Ok(tls) => known(tls),
-            Err((error, stream)) => {
-                tracing::debug!(%error, %peer, "a TLS handshake failed");
-                let why = Handshake::of(&error);
-                TlsPort::Data.handshake(why);
-                listener::linger(stream, settings.close_linger).await;
-                return Err(why);
+        let shaken = tokio::select! {
+            shaken = timeout_at(by.into(), accept.into_fallible()) => shaken,
+            () = poll_fn(|cx| mailbox.poll_dismissed(cx)) => {
+                return counted(Err(Handshake::Dismissed));
             }
         };
-        TlsPort::Data.handshake(result.as_ref().err().copied().unwrap_or(Handshake::Ok));
-        result
+        match shaken {
+            Ok(Ok(tls)) => counted(known(tls)),
+            Ok(Err((error, stream))) => {
+                tracing::debug!(%error, %peer, "a TLS handshake failed");
+                let failed = counted(Err(Handshake::of(&error)));
+                listener::linger(stream, settings.close_linger).await;
+                failed
+            }
+            Err(_) => counted(Err(Handshake::Timeout)),
+        }
     }
+}
+
+fn counted(result: Result<Shaken, Handshake>) -> Result<Shaken, Handshake> {
+    let label = result.as_ref().err().copied();
+    TlsPort::Data.handshake(label.unwrap_or(Handshake::Ok));
+    result
 }
 
 fn known(tls: tokio_rustls::server::TlsStream<TcpStream>) -> Result<Shaken, Handshake> {

@@ -28,12 +28,14 @@ pub(crate) enum Handshake {
     ClientCertificate,
     /// The client does not like ours, or something else about us.
     Refused,
+    /// The server was stopping.
+    Dismissed,
     /// Anything else, such as nothing in common.
     Failed,
 }
 
 impl Handshake {
-    const ALL: [(Handshake, &str); 8] = [
+    const ALL: [(Handshake, &str); 9] = [
         (Handshake::Ok, "ok"),
         (Handshake::Timeout, "timeout"),
         (Handshake::Gone, "gone"),
@@ -41,6 +43,7 @@ impl Handshake {
         (Handshake::Protocol, "protocol"),
         (Handshake::ClientCertificate, "client_certificate"),
         (Handshake::Refused, "refused"),
+        (Handshake::Dismissed, "dismissed"),
         (Handshake::Failed, "failed"),
     ];
 

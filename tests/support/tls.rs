@@ -2,10 +2,14 @@
 
 use super::{PATIENCE, Peer, Server, Start};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rustls::client::WantsClientCert;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, ConfigBuilder, DEFAULT_VERSIONS, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
+};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -73,14 +77,21 @@ impl Ca {
         self.issue(params(&["localhost"]))
     }
 
-    /// A client that trusts this one, and shows `certificate`.
-    pub fn client(&self, certificate: Option<&Issued>) -> ClientConfig {
+    fn builder(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
-        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
+        ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_protocol_versions(versions)
             .unwrap()
-            .with_root_certificates(roots);
+            .with_root_certificates(roots)
+    }
+
+    /// A client that trusts this one, and shows `certificate`.
+    pub fn client(&self, certificate: Option<&Issued>) -> ClientConfig {
+        let builder = self.builder(DEFAULT_VERSIONS);
         let mut config = match certificate {
             None => builder.with_no_client_auth(),
             Some(issued) => {
@@ -90,6 +101,15 @@ impl Ca {
                 builder.with_client_auth_cert(chain, key).unwrap()
             }
         };
+        config.alpn_protocols = vec![b"mcp/1".to_vec()];
+        config
+    }
+}
+
+impl Ca {
+    /// A client of one version of TLS.
+    pub fn client_of(&self, version: &'static SupportedProtocolVersion) -> ClientConfig {
+        let mut config = self.builder(&[version]).with_no_client_auth();
         config.alpn_protocols = vec![b"mcp/1".to_vec()];
         config
     }
