@@ -18,4 +18,5 @@ mod openapi;
 mod routes;
 mod storage;
 mod swaps;
+mod tls;
 mod tuning;

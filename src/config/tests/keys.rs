@@ -86,16 +86,37 @@ fn another(doc: &KeyDoc) -> String {
     }
 }
 
+/// What has to be there for `doc` to mean anything.
+fn companions(doc: &KeyDoc) -> Vec<Flag> {
+    let Some((port, _)) = doc
+        .key
+        .split_once(".tls.")
+        .filter(|_| doc.default.is_none())
+    else {
+        return Vec::new();
+    };
+    let files = ["certificate", "key", "client_ca"].map(|field| (field, "companion.pem"));
+    let auth = [("client_auth", "required")];
+    let tls = files.into_iter().chain(auth);
+    let tls = tls.map(|(field, value)| Flag::new(format!("{port}.tls.{field}"), value, "--y"));
+    let listen = Flag::new("admin.listen", "127.0.0.1:9998", "--y");
+    tls.chain((port == "admin").then_some(listen)).collect()
+}
+
 #[test]
 fn every_key_reaches_its_own_field_and_only_that() {
-    let before = Config::default();
     for doc in keys::plain_docs() {
-        let value = another(doc);
-        let options = LoadOptions {
-            flags: vec![Flag::new(doc.key, &value, "--x")],
-            ..LoadOptions::default()
+        let (value, mut flags) = (another(doc), companions(doc));
+        let with = |flags: Vec<Flag>| {
+            let options = LoadOptions {
+                flags,
+                ..LoadOptions::default()
+            };
+            load(options).unwrap_or_else(|errors| panic!("{errors}"))
         };
-        let after = load(options).unwrap_or_else(|errors| panic!("{errors}"));
+        let before = with(flags.clone());
+        flags.push(Flag::new(doc.key, &value, "--x"));
+        let after = with(flags);
         let setting = after
             .effective()
             .into_iter()

@@ -3,6 +3,7 @@
 mod handlers;
 mod keys;
 mod sources;
+mod tls;
 mod values;
 
 use super::*;

@@ -20,6 +20,7 @@ mod lookup;
 mod overload;
 mod startup;
 mod telemetry;
+mod tls;
 
 /// A kind of figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +33,11 @@ pub(crate) enum Section {
     Overload,
     Telemetry,
     Admin,
+    Tls,
 }
 
 /// In the order in which they are measured.
-pub(crate) const ALL: [Section; 8] = [
+pub(crate) const ALL: [Section; 9] = [
     Section::Echo,
     Section::Idle,
     Section::Startup,
@@ -44,6 +46,7 @@ pub(crate) const ALL: [Section; 8] = [
     Section::Overload,
     Section::Telemetry,
     Section::Admin,
+    Section::Tls,
 ];
 
 /// What is measured, and how long.
@@ -96,6 +99,8 @@ struct Record {
     telemetry: Option<telemetry::Telemetry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<admin::Admin>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<tls::Tls>,
 }
 
 /// Measures the given sections, prints them as they are ready and writes the record if asked to.
@@ -131,6 +136,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         overload: None,
         telemetry: None,
         admin: None,
+        tls: None,
     };
     println!("{}", record.machine.summary());
     for (name, version) in &record.versions {
@@ -146,6 +152,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             Section::Overload => record.overload = overload::measure(&plan)?,
             Section::Telemetry => record.telemetry = telemetry::measure(&plan)?,
             Section::Admin => record.admin = admin::measure(&plan)?,
+            Section::Tls => record.tls = tls::measure(&plan)?,
         }
     }
     if let Some(path) = &options.json {
