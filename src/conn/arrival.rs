@@ -39,21 +39,16 @@ impl<D: Dispatch> Arrival<D> {
             worker.spawn(self.serve_proxied());
             return;
         }
-        // Taken apart here, so that the task of a plain connection holds nothing else.
-        let Arrival {
-            stream,
-            addr,
-            at,
-            settings: Settings { conn, .. },
-            shared,
-            member,
-        } = self;
-        worker.spawn(async move {
-            match tokio::net::TcpStream::from_std(stream) {
-                Ok(stream) => driver(stream, addr, at, conn, shared, member).await,
-                Err(error) => shared.metrics.failed(&error),
+        // Registered there from here: the task is the connection and nothing else.
+        let _on = worker.enter();
+        match tokio::net::TcpStream::from_std(self.stream) {
+            Ok(stream) => {
+                let (conn, shared) = (self.settings.conn, self.shared);
+                let driver = driver(stream, self.addr, self.at, conn, shared, self.member);
+                worker.spawn(driver);
             }
-        });
+            Err(error) => self.shared.metrics.failed(&error),
+        }
     }
 
     /// A connection whose first bytes are a PROXY header. Boxed by its spawn only, so that the plain
@@ -100,16 +95,14 @@ impl<D: Dispatch> Arrival<D> {
             Err(Lost::Handshake) => return metrics.no_handshake(),
             Err(Lost::Socket(error)) => return metrics.failed(&error),
         };
-        let conn = settings.conn;
-        worker.spawn(async move {
-            match tokio::net::TcpStream::from_std(stream) {
-                Ok(stream) => {
-                    let core = core(addr, at, conn, shared, member, Some(certificate));
-                    begin(Tls::new(stream, session), core).await;
-                }
-                Err(error) => shared.metrics.failed(&error),
+        let _on = worker.enter();
+        match tokio::net::TcpStream::from_std(stream) {
+            Ok(stream) => {
+                let core = core(addr, at, settings.conn, shared, member, Some(certificate));
+                worker.spawn(begin(Tls::new(stream, session), core));
             }
-        });
+            Err(error) => metrics.failed(&error),
+        }
     }
 }
 
