@@ -1,6 +1,7 @@
 //! What a connection does is the same with TLS under it.
 
 use super::encrypted;
+use crate::resources::{IDLE, cpu_while_idle};
 use crate::support::tls::{Ca, TlsStream, dial, shake_hands};
 use crate::support::{Peer, Start, scratch};
 use crate::tools::{hello, narrow_peer, request, rest};
@@ -194,6 +195,41 @@ fn a_drain_ends_with_closing_and_a_close_notify() {
     peer.expect_draining_and_end();
     peer.close_notify();
     assert_eq!(server.await_exit(), Some(0));
+}
+
+#[test]
+fn connections_that_wait_for_something_use_no_cpu() {
+    let ca = Ca::new();
+    let (start, _files) = big(Start::new().set("LIMITS__CLOSE_LINGER", "30s"), MIB - 64);
+    let (server, _dir) = encrypted(&ca, start);
+    let dial = || server.tls_peer(ca.client(None));
+    let _idle: Vec<_> = (0..20).map(|_| dial()).collect();
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let mut half_closed = dial();
+        half_closed.request(1, "slow", b"");
+        half_closed.close_notify();
+        let mut lingering = dial();
+        lingering.send(b"x");
+        lingering.expect_end(ErrorCode::UNSUPPORTED_VERSION);
+        let mut halfway = dial();
+        halfway
+            .stream
+            .sock
+            .write_all(&[23, 3, 3, 0, 40, 1])
+            .unwrap();
+        let mut blocked = narrow(&server, &ca);
+        for seq in 1..=20 {
+            blocked.request(seq, "big", b"");
+        }
+        waiting.extend([half_closed, lingering, halfway, blocked]);
+    }
+    server.await_metric("mcpd_backpressure_total", |n| n >= 3.0);
+    let used = cpu_while_idle(&server);
+    assert!(used < IDLE, "{used:?} of CPU for waiting");
+    drop((_idle, waiting));
+    server.await_metric("mcpd_connections", |open| open == 0.0);
+    server.await_metric("mcpd_requests_in_flight", |n| n == 0.0);
 }
 
 /// A broken frame is answered as over plaintext: the code, the close_notify, the end.
