@@ -372,7 +372,9 @@ impl Server {
         self.say("data", data);
         self.accepting = Some(tokio::spawn(listener.run()));
         trust::watch(self);
-        tls.map(tls::Loaded::watch);
+        if let Some(tls) = tls {
+            tls.watch();
+        }
         if let Some(sidecar) = self.sidecar {
             self.embedded.started(Addresses { data, sidecar });
         }
@@ -388,7 +390,9 @@ impl Server {
         let router = admin::admin_router(Arc::clone(&self.api));
         let (gate, ended) = (self.ports.gate(), self.running.subscribe());
         threads::start_http("admin", listener, config, router, gate, ended).map_err(error)?;
-        tls.map(tls::Loaded::watch);
+        if let Some(tls) = tls {
+            tls.watch();
+        }
         self.admin_bound = true;
         self.say("admin", bound);
         Ok(())

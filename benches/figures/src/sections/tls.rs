@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::Plan;
 use crate::load::transport::Transport;
 use crate::load::{Load, echo_once, prepare};
-use crate::procfs::{CpuTime, rss_anon};
+use crate::procfs::{CpuSpent, CpuTime, rss_anon};
 use crate::report::{Goal, Spread, table};
 use crate::server::{Server, Target};
 
@@ -128,7 +128,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Option<Tls>> {
 }
 
 /// CPU time of a server's threads while something is done.
-fn cpu_of(server: &Server, what: impl FnOnce() -> Result<u64>) -> Result<(u64, CpuTime)> {
+fn cpu_of(server: &Server, what: impl FnOnce() -> Result<u64>) -> Result<(u64, CpuSpent)> {
     thread::sleep(SETTLE);
     let before = CpuTime::of(server.pid)?;
     let count = what()?;
