@@ -4,6 +4,7 @@
 //! `docs/metrics.md` its tables. A test holds it against the page of a running server, another one
 //! against the names in these sources. A new metric is one new line here.
 
+use super::auth::{AuthMethod, AuthResult};
 use super::conn::{CloseReason, FRAME_ERRORS, KINDS, Rejected, kind_label};
 use super::queue::ShedReason;
 use super::routes::fault;
@@ -169,6 +170,14 @@ pub static METRICS: &[MetricGroup] = &[
                 "mcpd_connection_age_seconds",
                 "Age of connections when they closed.",
             ),
+            counter(
+                "mcpd_authentications_total",
+                "Credentials that were judged, where they are asked for, by what was shown and what was made of it.",
+            )
+            .labelled(&[
+                ("method", Values::OneOf(AuthMethod::labels)),
+                ("result", Values::OneOf(AuthResult::labels)),
+            ]),
             counter(
                 "mcpd_authorizations_total",
                 "Requests that their senders were allowed or denied, where credentials are asked for.",
