@@ -5,6 +5,7 @@ mod check;
 mod control;
 mod descriptors;
 mod drain;
+mod keys;
 mod reload;
 mod routes;
 mod settings;
@@ -15,7 +16,6 @@ mod watched;
 pub use check::{Check, check};
 
 use crate::admin::{self, Api, Ports, Status};
-use crate::auth::Auth;
 use crate::config::Config;
 use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
@@ -36,6 +36,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use trust::Trust;
 
 /// The least pause between two attempts to start: full jitter may give none at all, and a fault that
 /// shows at once would then be tried in a loop.
@@ -96,7 +97,7 @@ struct Server {
     metrics: ProcessMetrics,
     conn_metrics: Arc<ConnMetrics>,
     registry: Arc<Registry>,
-    auth: Arc<Auth>,
+    trust: Arc<Trust>,
     scheduler: Arc<Scheduler>,
     routes: Arc<Routes>,
     shared: Arc<Shared>,
@@ -159,12 +160,15 @@ impl Server {
         let scheduler = Arc::new(Scheduler::new(scheduler::DEFAULT_LIMITS, queues));
         let routes = Routes::new(&config, Arc::clone(&scheduler), catalog, metrics.clone());
         let routes = Arc::new(routes);
+        let trust = Trust::new(&config, Arc::clone(&registry), metrics.clone());
+        let trust = Arc::new(trust.map_err(io::Error::other)?);
         let settings = watch::Sender::new(settings::connections(&config));
         let status = Status {
             server_id: config.server_id.as_str().into(),
             lifecycle: lifecycle.clone(),
             connections: Arc::clone(&registry),
             routes: routes.status(),
+            trust: trust.status(),
             pulses,
             keep_ready: Arc::new(AtomicBool::new(settings::keeps_ready(&config))),
             refusing: Arc::new(AtomicBool::new(false)),
@@ -191,7 +195,7 @@ impl Server {
             metrics,
             conn_metrics,
             registry,
-            auth: Arc::default(),
+            trust,
             scheduler,
             routes,
             shared,
@@ -301,19 +305,19 @@ impl Server {
             self.admin_bound = true;
             say("admin", bound);
         }
-        trust::load(self)?;
+        self.trust.load().await?;
         self.routes.load_first().await?;
         let listener = self.bind_data()?;
         say("data", listener.local_addr());
         self.accepting = Some(tokio::spawn(listener.run()));
-        trust::watch(self);
+        self.trust.watch();
         Ok(())
     }
 
     fn bind_data(&self) -> Result<Listener<Dispatcher>, String> {
         Listener::bind(
             self.settings.subscribe(),
-            Dispatcher::new(self.routes.table()).with_auth(Arc::clone(&self.auth)),
+            Dispatcher::new(self.routes.table()).with_auth(Arc::clone(&self.trust.auth)),
             Arc::clone(&self.conn_metrics),
             Arc::clone(&self.registry),
             self.workers.clone(),

@@ -156,9 +156,7 @@ impl Config {
             ("sidecar.listen", self.sidecar.listen.to_string()),
         ]);
         list.extend(self.plain_admin());
-        if let Some(file) = &self.auth.principals {
-            list.push(("auth.principals", file.display().to_string()));
-        }
+        list.extend(self.auth.plain());
         let routes = &self.routes;
         if let Some(file) = &routes.file {
             list.push(("routes.file", file.display().to_string()));

@@ -281,6 +281,26 @@ pub static METRICS: &[MetricGroup] = &[
         ],
     },
     MetricGroup {
+        title: "Principals",
+        metrics: &[
+            counter(
+                "mcpd_principals_reloads_total",
+                "Principals documents taken or refused.",
+            )
+            .labelled(&[("result", Values::OneOf(|| vec!["ok", "refused"]))]),
+            counter(
+                "mcpd_jwt_keys_reloads_total",
+                "Times that the keys of JWTs were got, changed or not, or refused.",
+            )
+            .labelled(&[("result", Values::OneOf(|| vec!["ok", "refused"]))]),
+            gauge(
+                "mcpd_jwt_keys_last_confirmed_timestamp_seconds",
+                "When the keys of JWTs were last got.",
+            )
+            .later(),
+        ],
+    },
+    MetricGroup {
         title: "Traces and logs",
         metrics: &[
             counter(

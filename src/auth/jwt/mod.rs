@@ -61,6 +61,16 @@ impl Jwt {
         self.keys.store(keys.map(Arc::new));
     }
 
+    /// Whether these are the keys in use.
+    pub fn has(&self, keys: &KeySet) -> bool {
+        self.keys.load().as_deref() == Some(keys)
+    }
+
+    /// Whether there are any.
+    pub fn has_keys(&self) -> bool {
+        self.keys.load().is_some()
+    }
+
     /// Whose token this is.
     ///
     /// # Errors
