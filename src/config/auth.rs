@@ -91,19 +91,9 @@ pub(super) fn check(s: &mut Settings) {
         );
     }
     for key in [ISSUER, AUDIENCE] {
-        match source {
-            Some(source) if !s.is_set(key) => {
-                let message = format!("needs {key}, lest tokens for others be taken here; set it");
-                wrong(s, source, &message);
-            }
-            None if s.is_set(key) => {
-                wrong(
-                    s,
-                    key,
-                    "does nothing without auth.jwt.jwks_file or auth.jwt.jwks_url; set one",
-                );
-            }
-            _ => {}
+        if let (Some(source), false) = (source, s.is_set(key)) {
+            let message = format!("needs {key}, lest tokens for others be taken here; set it");
+            wrong(s, source, &message);
         }
     }
     if s.is_set(AUDIENCE) && !s.is_misfit(AUDIENCE) && list(s, AUDIENCE).is_empty() {

@@ -42,10 +42,6 @@ fn what_would_let_strangers_in_or_nobody_is_refused() {
             "without auth.principals",
         ),
         (
-            "auth: {principals: p, jwt: {issuer: i}}",
-            "does nothing without auth.jwt.jwks_file",
-        ),
-        (
             "auth: {principals: p, jwt: {jwks_file: k, issuer: i, audience: ','}}",
             "names nobody",
         ),

@@ -65,6 +65,8 @@ fn canonical(doc: &KeyDoc, text: &str) -> String {
 /// A valid value of `doc` that is not its default.
 fn another(doc: &KeyDoc) -> String {
     match doc.kind {
+        _ if doc.key == "auth.jwt.algorithms" => "ES384".to_owned(),
+        _ if doc.key == "auth.jwt.jwks_url" => "https://another/keys".to_owned(),
         Kind::Text { .. } | Kind::Body { .. } => "another".to_owned(),
         Kind::Address => "127.0.0.1:9999".to_owned(),
         Kind::Path => "routes.yaml".to_owned(),
@@ -86,16 +88,35 @@ fn another(doc: &KeyDoc) -> String {
     }
 }
 
+/// Flags without which a key is refused.
+fn company(doc: &KeyDoc) -> Vec<Flag> {
+    let pairs: &[(&str, &str)] = match doc.key {
+        "auth.jwt.jwks_file" | "auth.jwt.jwks_url" => &[
+            ("auth.principals", "p.yaml"),
+            ("auth.jwt.issuer", "i"),
+            ("auth.jwt.audience", "a"),
+        ],
+        _ => &[],
+    };
+    let flag = |(key, value): &(&str, &str)| Flag::new(*key, *value, "--with");
+    pairs.iter().map(flag).collect()
+}
+
+fn with_flags(flags: Vec<Flag>) -> Config {
+    let options = LoadOptions {
+        flags,
+        ..LoadOptions::default()
+    };
+    load(options).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
 #[test]
 fn every_key_reaches_its_own_field_and_only_that() {
-    let before = Config::default();
     for doc in keys::plain_docs() {
-        let value = another(doc);
-        let options = LoadOptions {
-            flags: vec![Flag::new(doc.key, &value, "--x")],
-            ..LoadOptions::default()
-        };
-        let after = load(options).unwrap_or_else(|errors| panic!("{errors}"));
+        let (value, mut flags) = (another(doc), company(doc));
+        let before = with_flags(flags.clone());
+        flags.push(Flag::new(doc.key, &value, "--x"));
+        let after = with_flags(flags);
         let setting = after
             .effective()
             .into_iter()
