@@ -239,6 +239,7 @@ impl Server {
         let shared = Arc::new(Shared::new(
             Arc::clone(&routes),
             Arc::clone(&scheduler),
+            Arc::clone(&trust.auth),
             &config,
             Arc::clone(&conn_metrics),
             logs,

@@ -52,6 +52,12 @@ impl Principal {
         }
     }
 
+    /// Its connections and its requests under way.
+    pub(super) fn usage(&self) -> (u32, u32) {
+        let connections = self.connections.load(Ordering::Relaxed);
+        (connections, self.in_flight.load(Ordering::Relaxed))
+    }
+
     pub(super) fn set_rules(&self, rules: Option<Arc<Entry>>) {
         self.rules.store(rules);
     }

@@ -8,11 +8,13 @@ mod bucket;
 mod document;
 mod identity;
 mod jwt;
+mod view;
 mod whose;
 
 pub use document::{ClientIdPattern, Effect, MAX_BYTES, Policy, TopicPattern, Values};
 pub use identity::{Identity, InFlight};
 pub use jwt::{ASK_AGAIN, Algorithm, Jwt, KeySet, Rules as JwtRules};
+pub use view::PrincipalView;
 
 use crate::message::{Certificate, Denied, Proof, Verdict};
 use crate::telemetry::{AuthLog, AuthMethod, AuthResult};
