@@ -18,7 +18,10 @@ fn principals_are_shown_with_what_is_made_of_them_and_without_their_tokens() {
            {{name: other, certificates: [{{dns: '*.example'}}], jwt: [{{subject: a}}]}}]}}"
     );
     std::fs::write(&file, text).unwrap();
-    let tokens = with_tokens(&[entry("r", "reader", "read"), entry("a", "auth", "auth, read")]);
+    let tokens = with_tokens(&[
+        entry("r", "reader", "read"),
+        entry("a", "auth", "auth, read"),
+    ]);
     let start = tokens.set("AUTH__PRINCIPALS", file.to_str().unwrap());
     let server = start.spawn();
     let mut peer = server.peer();

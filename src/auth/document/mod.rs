@@ -367,3 +367,6 @@ fn max_priority(fields: &Fields<'_>, report: &mut Report) -> Option<u8> {
     let max = fields.require("max", report)?;
     reading::number(&max, 0..=7_u8, report)
 }
+
+#[cfg(test)]
+mod properties;

@@ -406,3 +406,21 @@ async fn one_look_for_keys_serves_all_who_ask_and_then_there_is_a_pause() {
     assert!(jwt.ask(now + ASK_AGAIN).is_some());
     assert!(Jwt::new(rules(), false).ask(now).is_none());
 }
+
+proptest::proptest! {
+    /// Nothing that a client could send is believed, or breaks anything.
+    #[test]
+    fn made_up_tokens_are_refused(header in ".{0,30}", claims in ".{0,30}", rest in "[A-Za-z0-9_.=-]{0,30}") {
+        let signers = Signers::new();
+        let keys = signers.keys();
+        for token in [
+            format!("{}.{}.{rest}", encode(&header), encode(&claims)),
+            format!("{}.{}.{rest}", encode(EC), encode(GOOD)),
+            rest.clone(),
+        ] {
+            let judged = verify(token.as_bytes(), &keys, &rules(), at(1500));
+            proptest::prop_assert!(judged.is_err());
+        }
+        let _ = KeySet::parse(header.as_bytes());
+    }
+}
