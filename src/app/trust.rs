@@ -132,18 +132,19 @@ impl Trust {
                 () = jwt.asked() => {}
             }
             let taken = self.take_keys(&source, &source.get().await);
-            wait = match taken {
-                Ok(_) => refresh,
-                Err(_) => refresh.min(LOOK_AGAIN),
-            };
             let is_stale = max_stale.is_some_and(|max| good.elapsed() >= max);
-            match taken {
-                Ok(_) => good = Instant::now(),
-                Err(_) if is_stale => self.forget_keys(),
-                Err(_) => {}
-            }
+            let changed = match taken {
+                Ok(changed) => {
+                    (good, wait) = (Instant::now(), refresh);
+                    changed
+                }
+                Err(_) => {
+                    wait = refresh.min(LOOK_AGAIN);
+                    is_stale && self.forget_keys()
+                }
+            };
             jwt.looked();
-            if taken == Ok(true) || is_stale {
+            if changed {
                 self.reauthenticate();
             }
         }
@@ -193,16 +194,17 @@ impl Trust {
         shown.map(|()| changed)
     }
 
-    /// They have not been confirmed for longer than they are good.
-    fn forget_keys(&self) {
+    /// They have not been confirmed for longer than they are good. Whether there were any.
+    fn forget_keys(&self) -> bool {
         let Some(jwt) = self.auth.jwt().filter(|jwt| jwt.has_keys()) else {
-            return;
+            return false;
         };
         jwt.set_keys(None);
         tracing::error!("the keys of JWTs are too old: no JWT is good until there are others");
         self.status.send_modify(|status| {
             status.keys.get_or_insert_default().live = None;
         });
+        true
     }
 
     /// An endpoint that is down is down at every look.
