@@ -18,6 +18,9 @@ use tokio::sync::watch;
 /// How long after a look for keys that brought none there is another.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
+/// How long after a change connections are looked at once more: longer than letting one in takes.
+const ONCE_MORE: Duration = Duration::from_secs(1);
+
 /// What is in force, where it comes from, and who is to know when it changes.
 pub(super) struct Trust {
     pub(super) auth: Arc<Auth>,
@@ -236,8 +239,22 @@ impl Trust {
         taken.map(drop)
     }
 
-    /// Asks those to connect again whose credential is none any more.
-    fn reauthenticate(&self) {
+    /// Asks those to connect again whose credential is none any more; and once more a moment later, for
+    /// a data thread may be letting somebody in by what was in force before.
+    fn reauthenticate(self: &Arc<Self>) {
+        let told = self.ask_bad_ones();
+        if told > 0 {
+            tracing::info!(told, "connections are asked to authenticate again");
+        }
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(ONCE_MORE).await;
+            this.ask_bad_ones();
+        });
+    }
+
+    /// How many there are. Whoever was asked before takes no notice.
+    fn ask_bad_ones(&self) -> usize {
         let order = Order::GoAway {
             reason: GoAwayReason::Reauthenticate,
             retry_after: Duration::ZERO,
@@ -248,10 +265,7 @@ impl Trust {
             let who = peer.identity.as_deref();
             who.is_some_and(|who| !self.auth.still_good(who))
         };
-        let told = self.registry.order_those(bad, &order);
-        if told > 0 {
-            tracing::info!(told, "connections are asked to authenticate again");
-        }
+        self.registry.order_those(bad, &order)
     }
 }
 
