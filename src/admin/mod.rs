@@ -49,6 +49,24 @@ pub struct RoutesStatus {
     pub problem: Option<String>,
 }
 
+/// What is known of who clients may be. `None` is what nobody has asked for.
+#[derive(Debug, Clone, Default)]
+pub struct TrustStatus {
+    /// The principals document.
+    pub principals: Option<DocumentStatus>,
+    /// The keys of JWTs.
+    pub keys: Option<DocumentStatus>,
+}
+
+/// What is known of a document that is read again whenever it changes.
+#[derive(Debug, Clone, Default)]
+pub struct DocumentStatus {
+    /// What is in force, for people; `None` before there is anything.
+    pub live: Option<String>,
+    /// Why the newest one is not, when it is not.
+    pub problem: Option<String>,
+}
+
 /// Shows that a thread's event loop turns.
 ///
 /// ```
@@ -109,6 +127,8 @@ pub struct Status {
     pub connections: Arc<Registry>,
     /// The live routes.
     pub routes: watch::Receiver<RoutesStatus>,
+    /// Who clients may be.
+    pub trust: watch::Receiver<TrustStatus>,
     /// One for each event loop: the data threads', then that of those beside them.
     pub pulses: Arc<[Pulse]>,
     /// Whether a drain leaves `/readyz` at 200 while new requests are served.

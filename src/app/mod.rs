@@ -6,6 +6,7 @@ mod control;
 mod descriptors;
 mod drain;
 mod embedding;
+mod keys;
 mod reload;
 mod routes;
 mod settings;
@@ -18,7 +19,6 @@ pub use check::{Check, check};
 pub use embedding::{Addresses, Embedding, Host};
 
 use crate::admin::{self, Api, Ports, Status};
-use crate::auth::Auth;
 use crate::config::Config;
 use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
@@ -40,6 +40,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use trust::Trust;
 
 /// The least pause between two attempts to start: full jitter may give none at all, and a fault that
 /// shows at once would then be tried in a loop.
@@ -120,7 +121,7 @@ struct Server {
     metrics: ProcessMetrics,
     conn_metrics: Arc<ConnMetrics>,
     registry: Arc<Registry>,
-    auth: Arc<Auth>,
+    trust: Arc<Trust>,
     scheduler: Arc<Scheduler>,
     routes: Arc<Routes>,
     shared: Arc<Shared>,
@@ -219,12 +220,15 @@ impl Server {
             metrics.clone(),
         );
         let routes = Arc::new(routes);
+        let trust = Trust::new(&config, Arc::clone(&registry), metrics.clone());
+        let trust = Arc::new(trust.map_err(io::Error::other)?);
         let settings = watch::Sender::new(settings::connections(&config));
         let status = Status {
             server_id: config.server_id.as_str().into(),
             lifecycle: lifecycle.clone(),
             connections: Arc::clone(&registry),
             routes: routes.status(),
+            trust: trust.status(),
             pulses,
             keep_ready: Arc::new(AtomicBool::new(settings::keeps_ready(&config))),
             refusing: Arc::new(AtomicBool::new(false)),
@@ -236,6 +240,7 @@ impl Server {
         let shared = Arc::new(Shared::new(
             Arc::clone(&routes),
             Arc::clone(&scheduler),
+            Arc::clone(&trust.auth),
             &config,
             Arc::clone(&conn_metrics),
             logs,
@@ -252,7 +257,7 @@ impl Server {
             metrics,
             conn_metrics,
             registry,
-            auth: Arc::default(),
+            trust,
             scheduler,
             routes,
             shared,
@@ -364,14 +369,14 @@ impl Server {
         if let Some(addr) = self.config.admin.listen.filter(|_| !self.admin_bound) {
             self.bind_admin(addr)?;
         }
-        trust::load(self)?;
+        self.trust.load().await?;
         let tls = tls::data(&self.config)?;
         self.routes.load_first().await?;
         let listener = self.bind_data(tls.as_ref())?;
         let data = listener.local_addr();
         self.say("data", data);
         self.accepting = Some(tokio::spawn(listener.run()));
-        trust::watch(self);
+        self.trust.watch();
         if let Some(tls) = tls {
             tls.watch();
         }
@@ -411,7 +416,7 @@ impl Server {
     fn bind_data(&self, tls: Option<&tls::Loaded>) -> Result<Listener<Dispatcher>, String> {
         let listener = Listener::bind(
             self.settings.subscribe(),
-            Dispatcher::new(self.routes.table()).with_auth(Arc::clone(&self.auth)),
+            Dispatcher::new(self.routes.table()).with_auth(Arc::clone(&self.trust.auth)),
             Arc::clone(&self.conn_metrics),
             Arc::clone(&self.registry),
             self.workers.clone(),

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use ::config::{Value, ValueKind};
 
+use super::auth;
 use super::handlers;
 use super::keys;
 use super::problem::{Problem, ProblemKind};
 use super::validated::{
-    AdminConfig, AuthConfig, Config, DataConfig, DrainConfig, GoawayConfig, HeartbeatConfig,
-    LimitsConfig, LogConfig, LogFormat, LoopbackAccess, MetricsConfig, Origins, ProxyProtocol,
-    Readiness, RoutesConfig, SchedulerConfig, SidecarConfig,
+    AdminConfig, Config, DataConfig, DrainConfig, GoawayConfig, HeartbeatConfig, LimitsConfig,
+    LogConfig, LogFormat, LoopbackAccess, MetricsConfig, Origins, ProxyProtocol, Readiness,
+    RoutesConfig, SchedulerConfig, SidecarConfig,
 };
 use super::value::{Parsed, parse, show, show_duration, show_size};
 use super::{tls, tracing};
@@ -186,9 +187,7 @@ pub(super) fn build(settings: &mut Settings) -> Config {
             listen: s.address("sidecar.listen"),
         },
         admin: admin(s),
-        auth: AuthConfig {
-            principals: s.path("auth.principals"),
-        },
+        auth: auth::build(s),
         routes: RoutesConfig {
             file: s.path("routes.file"),
             poll_interval: s.duration("routes.poll_interval"),
@@ -297,6 +296,7 @@ fn check_contradictions(s: &mut Settings) {
     two_ports(s, "data.listen", "admin.listen");
     two_ports(s, "sidecar.listen", "admin.listen");
     tls::check(s);
+    auth::check(s);
     let loopback = "admin.allow_loopback";
     if s.kubernetes && s.flag(loopback) {
         let message = "lets every container of the pod and every port-forward in without a token; \

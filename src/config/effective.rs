@@ -161,9 +161,7 @@ impl Config {
         ]);
         list.extend(self.plain_admin());
         list.extend(TlsConfig::plain(self.admin.tls.as_ref(), ADMIN_TLS));
-        if let Some(file) = &self.auth.principals {
-            list.push(("auth.principals", file.display().to_string()));
-        }
+        list.extend(self.auth.plain());
         let routes = &self.routes;
         if let Some(file) = &routes.file {
             list.push(("routes.file", file.display().to_string()));

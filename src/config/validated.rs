@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::auth::AuthConfig;
 use super::tls::{HandshakeConfig, TlsConfig};
 use super::tracing::TracingConfig;
 use crate::lifecycle::DrainWindows;
@@ -246,13 +247,6 @@ pub enum LoopbackAccess {
     WithoutTokens,
     /// Never.
     Always,
-}
-
-/// Keys `auth.*`; need a restart.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuthConfig {
-    /// The principals document; `None` (default): nobody is asked who they are.
-    pub principals: Option<PathBuf>,
 }
 
 /// Keys `routes.*`. All but `revision_on_answers` need a restart.

@@ -4,9 +4,7 @@
 //! `docs/metrics.md` its tables. A test holds it against the page of a running server, another one
 //! against the names in these sources. A new metric is one new line here.
 
-#[cfg(test)]
-mod tests;
-
+use super::auth::{AuthMethod, AuthResult};
 use super::conn::{CloseReason, FRAME_ERRORS, KINDS, Rejected, kind_label};
 use super::queue::ShedReason;
 use super::routes::fault;
@@ -175,6 +173,14 @@ pub static METRICS: &[MetricGroup] = &[
                 "Age of connections when they closed.",
             ),
             counter(
+                "mcpd_authentications_total",
+                "Credentials that were judged, where they are asked for, by what was shown and what was made of it.",
+            )
+            .labelled(&[
+                ("method", Values::OneOf(AuthMethod::labels)),
+                ("result", Values::OneOf(AuthResult::labels)),
+            ]),
+            counter(
                 "mcpd_authorizations_total",
                 "Requests that their senders were allowed or denied, where credentials are asked for.",
             )
@@ -298,6 +304,26 @@ pub static METRICS: &[MetricGroup] = &[
         ],
     },
     MetricGroup {
+        title: "Principals",
+        metrics: &[
+            counter(
+                "mcpd_principals_reloads_total",
+                "Principals documents taken or refused.",
+            )
+            .labelled(&[("result", Values::OneOf(|| vec!["ok", "refused"]))]),
+            counter(
+                "mcpd_jwt_keys_reloads_total",
+                "Times that the keys of JWTs were got, changed or not, or refused.",
+            )
+            .labelled(&[("result", Values::OneOf(|| vec!["ok", "refused"]))]),
+            gauge(
+                "mcpd_jwt_keys_last_confirmed_timestamp_seconds",
+                "When the keys of JWTs were last got.",
+            )
+            .later(),
+        ],
+    },
+    MetricGroup {
         title: "Traces and logs",
         metrics: &[
             counter(
@@ -397,3 +423,6 @@ pub(super) fn head(name: &str, out: &mut String) {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {}", kind.name());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -224,6 +224,7 @@ impl ConnMetrics {
         for reason in CloseReason::labels() {
             closed_counter(reason).absolute(0);
         }
+        super::auth::register();
         counter!("mcpd_accept_errors_total").absolute(0);
         counter!("mcpd_backpressure_total").absolute(0);
         ConnMetrics {

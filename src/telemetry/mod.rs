@@ -1,5 +1,6 @@
 //! What an operator sees: metrics, traces and logs. Every metric name lives here and nowhere else.
 
+mod auth;
 mod batch;
 mod catalog;
 mod cgroup;
@@ -14,6 +15,7 @@ mod routes;
 mod tls;
 mod trace;
 
+pub(crate) use auth::{AuthLog, AuthMethod, AuthResult, Decision};
 pub(crate) use batch::{Batch, FrameCounts};
 pub use catalog::{METRICS, Metric, MetricGroup, MetricKind, Values};
 pub use conn::ConnMetrics;

@@ -15,6 +15,7 @@ mod connections;
 mod drain;
 mod hostile;
 mod openapi;
+mod principals;
 mod routes;
 mod storage;
 mod swaps;

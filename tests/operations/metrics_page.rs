@@ -125,8 +125,20 @@ fn sample_of(series: &str) -> (String, Vec<(String, String)>, f64) {
     (name.to_owned(), labels, value)
 }
 
+/// Of a server that has all that families are there for.
 fn page_after_some_traffic() -> (Server, Page) {
-    let server = Server::start();
+    let dir = crate::support::scratch();
+    let principals = dir.path().join("principals.yaml");
+    let all = "[{name: all, anonymous: true, allow: ['#']}]";
+    let text = format!("{{apiVersion: mcpd/v1, kind: Principals, principals: {all}}}");
+    std::fs::write(&principals, text).unwrap();
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/jwks.json");
+    let server = crate::support::Start::new()
+        .set("AUTH__PRINCIPALS", principals.to_str().unwrap())
+        .set("AUTH__JWT__JWKS_FILE", keys)
+        .set("AUTH__JWT__ISSUER", "joe")
+        .set("AUTH__JWT__AUDIENCE", "mcpd")
+        .spawn();
     let mut peer = server.peer();
     peer.expect_alive(1);
     peer.request(2, "nowhere", b"");

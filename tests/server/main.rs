@@ -11,6 +11,7 @@ mod basics;
 mod frames;
 mod handlers;
 mod hello;
+mod jwt;
 mod limits;
 #[cfg(target_os = "linux")]
 mod link;

@@ -9,6 +9,7 @@ mod control;
 mod guard;
 mod handlers;
 mod monitor;
+mod principals;
 mod problem;
 mod routes;
 mod sampling;
@@ -135,6 +136,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/admin/v1/routes/{name}", one_route)
         .route("/admin/v1/handlers", get(handlers::list))
         .route("/admin/v1/handlers/{name}", get(handlers::get))
+        .route("/admin/v1/principals", get(principals::list))
         .route("/admin/v1/state", get(state::get))
         .route("/admin/v1/drain", post(state::drain))
         .route("/admin/v1/connections", get(connections::list))

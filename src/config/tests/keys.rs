@@ -65,6 +65,8 @@ fn canonical(doc: &KeyDoc, text: &str) -> String {
 /// A valid value of `doc` that is not its default.
 fn another(doc: &KeyDoc) -> String {
     match doc.kind {
+        _ if doc.key == "auth.jwt.algorithms" => "ES384".to_owned(),
+        _ if doc.key == "auth.jwt.jwks_url" => "https://another/keys".to_owned(),
         Kind::Text { .. } | Kind::Body { .. } => "another".to_owned(),
         Kind::Address => "127.0.0.1:9999".to_owned(),
         Kind::Path => "routes.yaml".to_owned(),
@@ -88,6 +90,15 @@ fn another(doc: &KeyDoc) -> String {
 
 /// What has to be there for `doc` to mean anything.
 fn companions(doc: &KeyDoc) -> Vec<Flag> {
+    let flag = |(key, value): &(&str, &str)| Flag::new(*key, *value, "--with");
+    if doc.key.starts_with("auth.jwt.jwks_") {
+        let company = [
+            ("auth.principals", "p.yaml"),
+            ("auth.jwt.issuer", "i"),
+            ("auth.jwt.audience", "a"),
+        ];
+        return company.iter().map(flag).collect();
+    }
     let Some((port, _)) = doc
         .key
         .split_once(".tls.")
@@ -103,20 +114,21 @@ fn companions(doc: &KeyDoc) -> Vec<Flag> {
     tls.chain((port == "admin").then_some(listen)).collect()
 }
 
+fn with_flags(flags: Vec<Flag>) -> Config {
+    let options = LoadOptions {
+        flags,
+        ..LoadOptions::default()
+    };
+    load(options).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
 #[test]
 fn every_key_reaches_its_own_field_and_only_that() {
     for doc in keys::plain_docs() {
         let (value, mut flags) = (another(doc), companions(doc));
-        let with = |flags: Vec<Flag>| {
-            let options = LoadOptions {
-                flags,
-                ..LoadOptions::default()
-            };
-            load(options).unwrap_or_else(|errors| panic!("{errors}"))
-        };
-        let before = with(flags.clone());
+        let before = with_flags(flags.clone());
         flags.push(Flag::new(doc.key, &value, "--x"));
-        let after = with(flags);
+        let after = with_flags(flags);
         let setting = after
             .effective()
             .into_iter()

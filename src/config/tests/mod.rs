@@ -1,5 +1,6 @@
 //! What a user sees of configuration as a whole.
 
+mod auth;
 mod handlers;
 mod keys;
 mod sources;
