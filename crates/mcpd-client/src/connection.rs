@@ -1,13 +1,15 @@
 //! The handle of a connection.
 
 use crate::address;
-use crate::connector::{Connector, Io, Target};
+use crate::connector::{Connector, Io, Stream, Target};
 use crate::driver::{Command, Driver};
 use crate::error::{Error, ErrorClass, Result};
 use crate::options::ConnectOptions;
 use crate::request::RequestBuilder;
 use crate::shared::Shared;
 use crate::state::{ServerInfo, State};
+#[cfg(feature = "tls")]
+use crate::tls;
 use mcpd_proto::MetaBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,8 +65,8 @@ struct Handle {
 }
 
 impl Connection {
-    /// Connects to `host:port` or `mcp://host:port` (port 8080 if there is none) and waits for the
-    /// server's HELLO.
+    /// Connects to `host:port`, `mcp://host:port` or, with the feature `tls`, `mcps://host:port`
+    /// (port 8080 if there is none) and waits for the server's HELLO.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a bad address or option, and for a token that
@@ -72,16 +74,20 @@ impl Connection {
     /// about, with the server's [`code`](Error::code) if it gave one.
     pub async fn connect(address: impl AsRef<str>, options: ConnectOptions) -> Result<Connection> {
         let address = address.as_ref();
-        let target = address::parse(address)?;
-        let hello = options.hello_meta()?;
+        let place = address::parse(address)?;
+        let options = options.for_scheme(place.secure)?;
+        options.hello_meta()?;
         let until = Instant::now().checked_add(options.connect_timeout);
         let opening = async {
+            options.check_files().await?;
+            let hello = options.fresh_hello().await?;
             let failed = |error: std::io::Error| {
                 let text = format!("cannot connect to {address}: {error}");
                 Error::connect(text).with_source(Arc::new(error))
             };
-            let stream = TcpStream::connect(target).await.map_err(failed)?;
-            Connection::open_tcp(stream, &options, hello).await
+            let stream = TcpStream::connect((place.host, place.port)).await;
+            let stream = Stream::tcp(stream.map_err(failed)?);
+            Connection::over(stream, place.host, &options, hello).await
         };
         in_time(until, options.connect_timeout, opening).await
     }
@@ -92,39 +98,52 @@ impl Connection {
         target: &Target,
         options: &ConnectOptions,
     ) -> Result<Connection> {
-        let hello = options.hello_meta()?;
         let until = Instant::now().checked_add(options.connect_timeout);
         let opening = async {
+            let hello = options.fresh_hello().await?;
             let failed = |error: std::io::Error| {
                 let text = format!("cannot connect to {target}: {error}");
                 Error::connect(text).with_source(Arc::new(error))
             };
-            match connector.connect(target).await.map_err(failed)?.into_io() {
-                Io::Tcp(stream) => Connection::open_tcp(stream, options, hello).await,
-                Io::Other(stream) => {
-                    Connection::open(tokio::io::split(stream), options, hello).await
-                }
-            }
+            let stream = connector.connect(target).await.map_err(failed)?;
+            Connection::over(stream, &target.host, options, hello).await
         };
         in_time(until, options.connect_timeout, opening).await
     }
 
-    async fn open_tcp(
-        stream: TcpStream,
+    /// Makes the stream secure if it is to be, and opens the connection.
+    #[cfg_attr(
+        not(feature = "tls"),
+        allow(unused_variables, reason = "who is met by TLS")
+    )]
+    async fn over(
+        stream: Stream,
+        host: &str,
         options: &ConnectOptions,
         hello: Option<MetaBuf>,
     ) -> Result<Connection> {
-        let failed = |error: std::io::Error| {
-            Error::connect(format!("cannot connect: {error}")).with_source(Arc::new(error))
-        };
         // Frames are whole when they are written; waiting for more only delays them.
-        stream.set_nodelay(true).map_err(failed)?;
-        let peer = stream.peer_addr().map_err(failed)?;
-        options.check_plaintext(peer.ip().to_canonical().is_loopback())?;
-        Connection::open(stream.into_split(), options, hello).await
+        let peer = stream.settle().map_err(|error| {
+            Error::connect(format!("cannot connect: {error}")).with_source(Arc::new(error))
+        })?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &options.tls {
+            let stream = tls.secure(stream, host).await?;
+            let opened = Connection::open(tokio::io::split(stream), options, hello).await;
+            return opened.map_err(|error| tls::after_handshake(host, error));
+        }
+        match stream.into_io() {
+            Io::Tcp(stream) => {
+                let loopback = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+                options.check_plaintext(loopback)?;
+                Connection::open(stream.into_split(), options, hello).await
+            }
+            Io::Other(stream) => Connection::open(tokio::io::split(stream), options, hello).await,
+        }
     }
 
-    /// Speaks MCP over a stream that is connected already: TLS, a Unix socket, a pipe in memory.
+    /// Speaks MCP over a stream that is connected already: a Unix socket, a pipe in memory, TLS of
+    /// your own.
     /// Whoever gives a stream vouches for its secrecy: a token is sent over any.
     ///
     /// # Errors
@@ -133,9 +152,14 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let hello = options.hello_meta()?;
+        // Such a stream has no address, and so no scheme that asks for TLS.
+        let options = options.for_scheme(false)?;
+        options.hello_meta()?;
         let until = Instant::now().checked_add(options.connect_timeout);
-        let opening = Connection::open(tokio::io::split(stream), &options, hello);
+        let opening = async {
+            let hello = options.fresh_hello().await?;
+            Connection::open(tokio::io::split(stream), &options, hello).await
+        };
         in_time(until, options.connect_timeout, opening).await
     }
 

@@ -33,6 +33,7 @@ mod name {
     pub(super) const CONNECTS: &str = "mcpd_client_connects_total";
     pub(super) const CLOSED: &str = "mcpd_client_connections_closed_total";
     pub(super) const GOAWAYS: &str = "mcpd_client_goaways_total";
+    pub(super) const RELOADS_FAILED: &str = "mcpd_client_reloads_failed_total";
     pub(super) const LOOKUPS_FAILED: &str = "mcpd_client_lookups_failed_total";
 }
 
@@ -197,6 +198,17 @@ pub(crate) fn asked_to_move(link: &Link, why: &GoingAway) {
 pub(crate) fn unresolved(error: &Error) {
     count!(LOOKUPS_FAILED);
     event!(warn, "{}", plain(error));
+}
+
+/// What a file of certificates or a token holds now is of no use, so what it held before is used.
+pub(crate) fn kept(what: &'static str, problem: &str) {
+    count!(RELOADS_FAILED, "what" => what);
+    event!(
+        warn,
+        what,
+        "keeping what was read before: {}",
+        plain(&problem)
+    );
 }
 
 /// How many connections there are, of all clients of the process together.

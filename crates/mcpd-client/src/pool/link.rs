@@ -126,6 +126,8 @@ pub(crate) struct View {
 pub(super) enum Failure {
     /// No server will have this client.
     Refused(Arc<Error>),
+    /// No server can be reached just now, and calls do not wait.
+    Failing(Arc<Error>),
     Closed(&'static str),
 }
 
@@ -136,6 +138,7 @@ impl Failure {
                 .with_code(why.code())
                 .with_source(why.clone())
                 .unsent(),
+            Failure::Failing(why) => why.again().unsent(),
             // Not `Closed`, which would mean that another connection may do.
             Failure::Closed(text) => {
                 Error::new(ErrorKind::Shutdown, ErrorClass::NotExecuted, *text).unsent()

@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod credentials;
 mod faults;
 mod features;
 mod hostile;
