@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pool::Link;
 use crate::reply::Answer;
 use crate::state::{CloseCause, Closed, GoingAway};
+use crate::text::Text;
 use std::time::Duration;
 
 /// The names of the metrics, which `docs/client.md` lists.
@@ -221,16 +222,35 @@ impl Connections {
 #[cfg(feature = "metrics")]
 const STATES: [&str; 3] = ["open", "leaving", "dialling"];
 
-/// Gives what happens during a call a span to belong to.
+/// The span of a call, to which belongs what happens during it.
 #[cfg(feature = "tracing")]
-pub(crate) fn in_span<F: Future>(topic: &str, call: F) -> impl Future<Output = F::Output> {
-    use tracing::Instrument;
-    let span = tracing::debug_span!(target: "mcpd_client", "mcp.request", topic);
-    call.instrument(span)
+pub(crate) struct Span(tracing::Span);
+
+#[cfg(feature = "tracing")]
+impl Span {
+    pub(crate) fn of(topic: &Text) -> Span {
+        let span = tracing::debug_span!(
+            target: "mcpd_client", "mcp.request", topic = topic.as_str()
+        );
+        Span(span)
+    }
+
+    pub(crate) fn around<F: Future>(self, call: F) -> impl Future<Output = F::Output> {
+        tracing::Instrument::instrument(call, self.0)
+    }
 }
 
-/// Without spans, the call itself.
+/// Without spans, nothing.
 #[cfg(not(feature = "tracing"))]
-pub(crate) fn in_span<F: Future>(_: &str, call: F) -> F {
-    call
+pub(crate) struct Span;
+
+#[cfg(not(feature = "tracing"))]
+impl Span {
+    pub(crate) fn of(_: &Text) -> Span {
+        Span
+    }
+
+    pub(crate) fn around<F: Future>(self, call: F) -> F {
+        call
+    }
 }

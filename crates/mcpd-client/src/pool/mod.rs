@@ -81,6 +81,12 @@ impl Pool {
     }
 
     async fn wait_for_lease(&self) -> Result<Lease> {
+        let mut lease = self.next_lease().await?;
+        lease.set_waited();
+        Ok(lease)
+    }
+
+    async fn next_lease(&self) -> Result<Lease> {
         let mut changes = self.view.subscribe();
         loop {
             changes.borrow_and_update();
