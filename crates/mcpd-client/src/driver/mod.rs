@@ -122,7 +122,11 @@ where
 
     /// Runs the connection to its end.
     pub(crate) async fn run(mut self) {
-        poll_fn(|cx| Poll::Ready(self.shared.started(cx.waker()))).await;
+        poll_fn(|cx| {
+            self.shared.started(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         let closed = loop {
             if let Err(closed) = self.turn().await {
                 break closed;
