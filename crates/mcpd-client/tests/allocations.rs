@@ -85,9 +85,10 @@ where
         counted = change.allocations + change.reallocations;
     }
     let requests = CALLERS * EACH;
+    // With QoS 2 there are CONFIRMs, which are made in batches.
     let beyond = counted.abs_diff(requests);
     assert!(
-        beyond < requests / 100,
+        beyond < requests / 20,
         "{what}: {counted} for {requests} requests"
     );
 }
