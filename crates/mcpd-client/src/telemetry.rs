@@ -237,11 +237,12 @@ pub(crate) struct Span(tracing::Span);
 
 #[cfg(feature = "tracing")]
 impl Span {
-    pub(crate) fn of(topic: &Text) -> Span {
+    /// `None` where nobody wants it, and then the call need not be moved into it.
+    pub(crate) fn of(topic: &Text) -> Option<Span> {
         let span = tracing::debug_span!(
             target: "mcpd_client", "mcp.request", topic = topic.as_str()
         );
-        Span(span)
+        (!span.is_disabled()).then_some(Span(span))
     }
 
     pub(crate) fn around<F: Future>(self, call: F) -> impl Future<Output = F::Output> {
@@ -255,8 +256,8 @@ pub(crate) struct Span;
 
 #[cfg(not(feature = "tracing"))]
 impl Span {
-    pub(crate) fn of(_: &Text) -> Span {
-        Span
+    pub(crate) fn of(_: &Text) -> Option<Span> {
+        None
     }
 
     pub(crate) fn around<F: Future>(self, call: F) -> F {

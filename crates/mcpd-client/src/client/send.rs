@@ -40,6 +40,7 @@ impl RequestBuilder<Notifier> {
     pub async fn send(self) -> Result<()> {
         let client = self.target.0;
         let mut call = Call::new(&client.0, self.parts)?;
+        call.parts.check_topic()?;
         let lease = client.0.pool.lease(call.journey.deadline()).await;
         let lease = lease.map_err(|error| error.with_attempts(0))?;
         tokio::spawn(async move {
@@ -63,7 +64,6 @@ struct Call {
 impl Call {
     fn new(client: &Inner, mut parts: Parts) -> Result<Call> {
         parts.check()?;
-        parts.check_topic()?;
         if parts.qos == Qos::EffectivelyOnce && !client.has_client_id {
             let text = "QoS 2 needs a client id: set it on the client";
             return Err(Error::invalid(text));
@@ -88,21 +88,22 @@ impl Call {
     async fn run(&mut self, client: &Inner, lease: Option<Lease>) -> Result<Answer> {
         let began = self.began;
         client.budget().request(began);
-        let span = telemetry::Span::of(&self.parts.topic);
-        let result = span.around(self.attempts(client, lease)).await;
+        let result = match telemetry::Span::of(&self.parts.topic) {
+            None => self.attempts(client, lease).await,
+            Some(span) => span.around(self.attempts(client, lease)).await,
+        };
         let took = telemetry::TIMES.then(|| now().saturating_duration_since(began));
         telemetry::done(&result, took);
         result
     }
 
     async fn attempts(&mut self, client: &Inner, mut lease: Option<Lease>) -> Result<Answer> {
-        let deadline = self.journey.deadline();
         // One look at the clock serves all that happens at once.
         let mut at = lease.is_none().then_some(self.began);
         loop {
             let mut place = match lease.take() {
                 Some(lease) => lease,
-                None => match client.pool.lease(deadline).await {
+                None => match self.lease(client).await {
                     Ok(lease) => lease,
                     Err(error) => return Err(self.journey.conclude(error)),
                 },
@@ -130,6 +131,15 @@ impl Call {
                 }
             }
         }
+    }
+
+    async fn lease(&self, client: &Inner) -> Result<Lease> {
+        if let Some(lease) = client.pool.try_lease()? {
+            return Ok(lease);
+        }
+        // The connection will look; but nobody is to wait for one to hear this.
+        self.parts.check_topic()?;
+        client.pool.lease(self.journey.deadline()).await
     }
 
     /// What goes out this time.

@@ -60,6 +60,17 @@ impl Pool {
         &self.random
     }
 
+    /// A place on a connection, if one is free.
+    ///
+    /// # Errors
+    /// No server will have this client; the client is closed.
+    pub(crate) fn try_lease(&self) -> Result<Option<Lease>> {
+        match self.pick()? {
+            Picked::Lease(lease) => Ok(Some(lease)),
+            Picked::Full(_) | Picked::None => Ok(None),
+        }
+    }
+
     /// A place on a connection: at once if one is free, else when one is.
     ///
     /// # Errors
