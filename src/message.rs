@@ -13,6 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+/// No deadline is further away, so that it can be added to the clock: the longest timeout of a route.
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+
 /// What a client may show of itself.
 #[derive(Debug, Clone, Copy)]
 pub enum Proof<'a> {
@@ -87,6 +90,8 @@ pub struct Call<'a> {
     pub received: Instant,
     /// How long it was held back since then; mostly zero.
     pub waited: Duration,
+    /// The longest that its route lets it take.
+    pub limit: Duration,
     /// Where it came from.
     pub peer: &'a Arc<Peer>,
     /// Its span, when it is sampled. Whoever lets it wait before its handler runs says with
@@ -121,6 +126,7 @@ impl<'a> Call<'a> {
             qos,
             received,
             waited,
+            limit: Duration::MAX,
             peer,
             span: None,
         }
@@ -130,6 +136,12 @@ impl<'a> Call<'a> {
     #[inline]
     pub(crate) fn now(&self) -> Instant {
         self.received + self.waited
+    }
+
+    /// When its answer is of no use any more: whoever asks somebody else passes on what is left.
+    #[inline]
+    pub fn deadline(&self) -> Instant {
+        self.received + self.timeout(self.limit.min(MAX_TIMEOUT))
     }
 
     /// How long the client is willing to wait, at most `route`: what is left of its patience counts
@@ -182,6 +194,26 @@ pub enum Answer<'a> {
         /// How long the client should wait before it tries again.
         retry_after: Option<Duration>,
     },
+    /// Either, with metadata of its own.
+    Reply(Box<Reply>),
+}
+
+/// An answer as upstreams and functions give it: with HEADERs, a STATUS, a body for a HANDLER_ERROR
+/// that is no text. See [`Answer`] for what handlers of ours say more shortly.
+#[derive(Debug, Clone, Default)]
+pub struct Reply {
+    /// The code of an ERROR; `None` for a RESPONSE.
+    pub code: Option<ErrorCode>,
+    /// The body of a RESPONSE or HANDLER_ERROR; the text, at most 1 KiB of UTF-8, of another ERROR.
+    pub body: Bytes,
+    /// CONTENT_TYPE, HEADERs, STATUS, RETRY_AFTER_MS. TRACE and ROUTE_REVISION are the connection's.
+    pub meta: MetaBuf,
+}
+
+impl From<Reply> for Answer<'_> {
+    fn from(reply: Reply) -> Self {
+        Answer::Reply(Box::new(reply))
+    }
 }
 
 impl<'a> Answer<'a> {
@@ -232,11 +264,13 @@ impl<'a> Answer<'a> {
                 detail: Cow::Owned(detail.into_owned()),
                 retry_after,
             },
+            Answer::Reply(reply) => Answer::Reply(reply),
         }
     }
 
-    /// The metadata of the answer's own, added to what the connection adds.
-    pub(crate) fn put_meta(&self, meta: &mut MetaBuf) {
+    /// The metadata of the answer's own, to which the connection adds.
+    pub(crate) fn meta(&self) -> MetaBuf {
+        let mut meta = MetaBuf::new();
         match self {
             Answer::Response {
                 content_type: Some(content_type),
@@ -250,8 +284,10 @@ impl<'a> Answer<'a> {
                 retry_after: Some(wait),
                 ..
             } => meta.set_retry_after(*wait),
+            Answer::Reply(reply) => return reply.meta.clone(),
             _ => {}
         }
+        meta
     }
 }
 
@@ -305,6 +341,7 @@ pub(crate) struct OwnedCall {
     priority: u8,
     qos: Qos,
     received: Instant,
+    limit: Duration,
     peer: Arc<Peer>,
     span: Option<Arc<CallSpan>>,
 }
@@ -318,6 +355,7 @@ impl From<&Call<'_>> for OwnedCall {
             priority: call.priority,
             qos: call.qos,
             received: call.received,
+            limit: call.limit,
             peer: Arc::clone(call.peer),
             span: call.span.cloned(),
         }
@@ -335,6 +373,7 @@ impl OwnedCall {
             qos: self.qos,
             received: self.received,
             waited: self.received.elapsed(),
+            limit: self.limit,
             peer: &self.peer,
             span: self.span.as_ref(),
         })

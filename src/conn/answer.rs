@@ -4,7 +4,7 @@ use super::Route;
 use super::lanes::{Lanes, SHARED_BODY_MIN};
 use crate::message::{Answer, Body};
 use mcpd_proto::limits::{HEADER_LEN, MAX_TEXT_LEN};
-use mcpd_proto::{ErrorCode, ErrorFrame, Meta, MetaBuf, Request, Response, Trace};
+use mcpd_proto::{Class, ErrorCode, ErrorFrame, Meta, MetaBuf, Request, Response, Trace};
 
 /// The parts of a request that its answer repeats.
 #[derive(Debug, Clone, Copy)]
@@ -47,9 +47,8 @@ impl Head {
         }
     }
 
-    /// The metadata that every answer to such a request carries.
-    fn meta(&self) -> MetaBuf {
-        let mut meta = MetaBuf::new();
+    /// Adds the metadata that every answer to such a request carries.
+    fn with(&self, mut meta: MetaBuf) -> MetaBuf {
         if let Some(trace) = self.trace {
             meta.set_trace(trace);
         }
@@ -79,13 +78,20 @@ pub(super) fn put(
     {
         return put_response(lanes, head, Meta::EMPTY, body, peer_max);
     }
-    let mut meta = head.meta();
-    answer.put_meta(&mut meta);
+    let meta = head.with(answer.meta());
+    let meta = meta.view();
     match answer {
-        Answer::Response { body, .. } => put_response(lanes, head, meta.view(), body, peer_max),
+        Answer::Response { body, .. } => put_response(lanes, head, meta, body, peer_max),
         Answer::Error { code, detail, .. } => {
-            put_error(lanes, head, meta.view(), *code, detail, peer_max)
+            put_error(lanes, head, meta, *code, detail.as_bytes(), peer_max)
         }
+        Answer::Reply(reply) => match reply.code {
+            Some(code) => put_error_of(lanes, head, meta, code, &reply.body, peer_max),
+            None => {
+                let body = Body::Shared(reply.body.clone());
+                put_response(lanes, head, meta, &body, peer_max)
+            }
+        },
     }
 }
 
@@ -125,7 +131,7 @@ fn put_error(
     head: &Head,
     meta: Meta<'_>,
     code: ErrorCode,
-    detail: &str,
+    detail: &[u8],
     peer_max: u32,
 ) -> Option<ErrorCode> {
     let Head { seq, priority, .. } = *head;
@@ -133,7 +139,7 @@ fn put_error(
         seq,
         priority,
         code,
-        detail: detail.as_bytes(),
+        detail,
         meta,
     };
     if frame.encoded_len() - HEADER_LEN > peer_max as usize && code == ErrorCode::HANDLER_ERROR {
@@ -149,6 +155,27 @@ fn put_error(
     Some(code)
 }
 
+/// Puts an error that somebody else has thought of, which must not break the protocol.
+fn put_error_of(
+    lanes: &mut Lanes,
+    head: &Head,
+    meta: Meta<'_>,
+    code: ErrorCode,
+    detail: &[u8],
+    peer_max: u32,
+) -> Option<ErrorCode> {
+    if code == ErrorCode::HANDLER_ERROR {
+        return put_error(lanes, head, meta, code, detail, peer_max);
+    }
+    // An error of the connection has no place on a request.
+    let code = match code.class() {
+        Class::Connection => ErrorCode::INTERNAL,
+        _ => code,
+    };
+    let text = String::from_utf8_lossy(detail);
+    put_error(lanes, head, meta, code, text.as_bytes(), peer_max)
+}
+
 /// Shortens the text of an ERROR to what the peer takes. The code goes out whatever the peer says: a
 /// peer that takes less than that cannot be told anything.
 pub(super) fn fit(frame: &mut ErrorFrame<'_>, peer_max: u32) {
@@ -162,7 +189,7 @@ pub(super) fn fit(frame: &mut ErrorFrame<'_>, peer_max: u32) {
 
 fn too_large(lanes: &mut Lanes, head: &Head, len: usize, max: u32) -> ErrorCode {
     let text = format!("the answer of {len} bytes is over the {max} that this client takes");
-    let (meta, code) = (head.meta(), ErrorCode::RESULT_TOO_LARGE);
+    let (meta, code) = (head.with(MetaBuf::new()), ErrorCode::RESULT_TOO_LARGE);
     let Head { seq, priority, .. } = *head;
     let detail = text.as_bytes();
     let mut frame = ErrorFrame {

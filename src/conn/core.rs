@@ -143,7 +143,7 @@ impl<D: Dispatch> Core<D> {
         if span.is_some() {
             batch.sampled();
         }
-        call.span = span.as_ref();
+        (call.span, call.limit) = (span.as_ref(), route.timeout());
         if route.is_ordered() && self.works.is_busy(topic.as_str()) {
             let waiting = Waiting {
                 seq: head.seq,
@@ -164,7 +164,7 @@ impl<D: Dispatch> Core<D> {
         let code = match ran {
             Some(Ran::Answered(code)) => code,
             Some(Ran::Later(work, begun)) => {
-                let deadline = call.received + call.timeout(route.timeout());
+                let deadline = call.deadline();
                 let record = Record::new(&call, head.trace, route.stats());
                 let reply = Reply::new(head, record, call.peer, &self.shared.metrics);
                 let ordered = route.is_ordered().then(|| topic.as_str());
@@ -338,7 +338,7 @@ impl<D: Dispatch> Core<D> {
         let Some(call) = call.as_call() else {
             return Some((*seq, None));
         };
-        let deadline = call.received + call.timeout(route.timeout());
+        let deadline = call.deadline();
         if now >= deadline {
             let text = "its time was over before its turn came";
             return Some((*seq, Some(Answer::error(ErrorCode::EXPIRED, text))));

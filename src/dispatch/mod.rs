@@ -210,7 +210,7 @@ impl BoundRoute {
             // A handler that lets its work wait knows of nobody else who does.
             return outcome;
         };
-        let deadline = call.received + call.timeout(self.timeout);
+        let deadline = call.deadline();
         let priority = call.priority.clamp(self.priority.min, self.priority.max);
         let work = match call.span {
             Some(span) => Box::pin(Traced::new(work, Arc::clone(span))),
@@ -225,7 +225,7 @@ impl BoundRoute {
             return self.run(call);
         };
         let now = call.now();
-        let deadline = call.received + call.timeout(self.timeout);
+        let deadline = call.deadline();
         match bucket.take(now, deadline.saturating_duration_since(now)) {
             Err(wait) => Outcome::Now(refuse_rate(spec, wait)),
             Ok(wait) if wait.is_zero() => self.run(call),
