@@ -51,6 +51,8 @@ enum Command {
     Admin(Options),
     /// What TLS adds to the CPU of an echo and to an idle connection, and what a handshake costs
     Tls(Options),
+    /// What the Rust client costs its process, beside the bare loop of the load
+    Client(Options),
     /// Load any MCP server with 64-byte echoes for a while, to look at it with a profiler
     Load {
         /// The server's data port
@@ -121,6 +123,7 @@ fn main() -> ExitCode {
         Command::Overload(options) => sections::run(&options, &[sections::Section::Overload]),
         Command::Admin(options) => sections::run(&options, &[sections::Section::Admin]),
         Command::Tls(options) => sections::run(&options, &[sections::Section::Tls]),
+        Command::Client(options) => sections::run(&options, &[sections::Section::Client]),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

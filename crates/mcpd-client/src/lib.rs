@@ -43,6 +43,7 @@ mod connector;
 mod credentials;
 mod driver;
 mod error;
+mod exchange;
 mod file;
 mod options;
 mod pool;
@@ -54,6 +55,7 @@ mod retry;
 mod shared;
 mod state;
 mod telemetry;
+mod text;
 mod throttle;
 #[cfg(feature = "tls")]
 mod tls;

@@ -13,6 +13,7 @@ use crate::micro;
 use crate::server::{self, Name, Target};
 
 mod admin;
+mod client;
 mod codec;
 mod echo;
 mod idle;
@@ -34,10 +35,11 @@ pub(crate) enum Section {
     Telemetry,
     Admin,
     Tls,
+    Client,
 }
 
 /// In the order in which they are measured.
-pub(crate) const ALL: [Section; 9] = [
+pub(crate) const ALL: [Section; 10] = [
     Section::Echo,
     Section::Idle,
     Section::Startup,
@@ -47,6 +49,7 @@ pub(crate) const ALL: [Section; 9] = [
     Section::Telemetry,
     Section::Admin,
     Section::Tls,
+    Section::Client,
 ];
 
 /// What is measured, and how long.
@@ -101,6 +104,7 @@ struct Record {
     admin: Option<admin::Admin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<tls::Tls>,
+    client: Option<client::ClientCost>,
 }
 
 /// Measures the given sections, prints them as they are ready and writes the record if asked to.
@@ -137,6 +141,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         telemetry: None,
         admin: None,
         tls: None,
+        client: None,
     };
     println!("{}", record.machine.summary());
     for (name, version) in &record.versions {
@@ -153,6 +158,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             Section::Telemetry => record.telemetry = telemetry::measure(&plan)?,
             Section::Admin => record.admin = admin::measure(&plan)?,
             Section::Tls => record.tls = tls::measure(&plan)?,
+            Section::Client => record.client = client::measure(&plan)?,
         }
     }
     if let Some(path) = &options.json {
