@@ -1,6 +1,7 @@
 //! The metrics page, read as strictly as Prometheus' text format 0.0.4 is written.
 
-use crate::support::Server;
+use crate::support::tls::Ca;
+use crate::support::{Server, Start};
 use mcpd::telemetry::{METRICS, Metric, Values};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -125,8 +126,12 @@ fn sample_of(series: &str) -> (String, Vec<(String, String)>, f64) {
     (name.to_owned(), labels, value)
 }
 
+/// The admin API speaks TLS here, so that there is a certificate to tell of.
 fn page_after_some_traffic() -> (Server, Page) {
-    let server = Server::start();
+    let dir = crate::support::scratch();
+    Ca::new().server().write(dir.path());
+    let start = Start::new().set("ADMIN__LISTEN", "127.0.0.1:0");
+    let server = start.tls("ADMIN", dir.path()).spawn();
     let mut peer = server.peer();
     peer.expect_alive(1);
     peer.request(2, "nowhere", b"");
@@ -196,7 +201,7 @@ fn bounded_combinations_exist_before_anything_happens() {
     assert_eq!(labels("mcpd_lifecycle_transitions_total", "to"), phases);
     let goaways = set(&["draining", "max_age", "rebalance", "reauthenticate"]);
     assert_eq!(labels("mcpd_goaways_total", "reason"), goaways);
-    let rejected = set(&["limit", "rate", "gone"]);
+    let rejected = set(&["limit", "rate", "gone", "handshakes", "handshake_rate"]);
     assert_eq!(
         labels("mcpd_connections_rejected_total", "reason"),
         rejected

@@ -55,7 +55,7 @@ fn every_name_in_these_sources_has_its_line() {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap_or_default();
-        if path.ends_with("catalog.rs") {
+        if path.ends_with("catalog.rs") || path.ends_with("catalog/tests.rs") {
             continue;
         }
         for part in text.split('"').filter(|part| part.starts_with("mcpd_")) {
