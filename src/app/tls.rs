@@ -27,29 +27,32 @@ struct Port {
 }
 
 impl Port {
-    /// The ports of a configuration that speak TLS.
+    /// The data port, where it speaks TLS.
     fn data(config: &Config) -> Option<Port> {
-        Port::of(TlsPort::Data, config.data.tls.as_ref()?, b"mcp/1")
+        let tls = config.data.tls.as_ref()?;
+        Some(Port::of(TlsPort::Data, tls, b"mcp/1"))
     }
 
+    /// The admin API's own port, where it does.
     fn admin(config: &Config) -> Option<Port> {
-        Port::of(TlsPort::Admin, config.admin.tls.as_ref()?, b"http/1.1")
+        let tls = config.admin.tls.as_ref()?;
+        Some(Port::of(TlsPort::Admin, tls, b"http/1.1"))
     }
 
-    fn of(port: TlsPort, config: &config::TlsConfig, protocol: &'static [u8]) -> Option<Port> {
+    fn of(port: TlsPort, config: &config::TlsConfig, protocol: &'static [u8]) -> Port {
         let client_auth = match config.client_auth {
             config::ClientAuth::Off => ClientAuth::Off,
             config::ClientAuth::Optional => ClientAuth::Optional,
             config::ClientAuth::Required => ClientAuth::Required,
         };
-        Some(Port {
+        Port {
             port,
             config: config.clone(),
             terms: Terms {
                 client_auth,
                 protocol,
             },
-        })
+        }
     }
 
     /// Reads the files until two readings are the same: where they are replaced meanwhile, one may be of
