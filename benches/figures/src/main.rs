@@ -49,6 +49,8 @@ enum Command {
     Telemetry(Options),
     /// Requests and probes at full load, while tables of 10,000 routes are put
     Admin(Options),
+    /// What the Rust client costs its process, beside the bare loop of the load
+    Client(Options),
     /// Load any MCP server with 64-byte echoes for a while, to look at it with a profiler
     Load {
         /// The server's data port
@@ -118,6 +120,7 @@ fn main() -> ExitCode {
         Command::Lookup(options) => sections::run(&options, &[sections::Section::Lookup]),
         Command::Overload(options) => sections::run(&options, &[sections::Section::Overload]),
         Command::Admin(options) => sections::run(&options, &[sections::Section::Admin]),
+        Command::Client(options) => sections::run(&options, &[sections::Section::Client]),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

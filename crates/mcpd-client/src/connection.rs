@@ -2,23 +2,21 @@
 
 use crate::address;
 use crate::connector::{Connector, Io, Target};
-use crate::driver::{Command, Driver};
+use crate::driver::{Driver, now};
 use crate::error::{Error, ErrorClass, Result};
+use crate::exchange::Exchange;
 use crate::options::ConnectOptions;
 use crate::request::RequestBuilder;
 use crate::shared::Shared;
 use crate::state::{ServerInfo, State};
 use mcpd_proto::MetaBuf;
+use mcpd_proto::session::Client;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
-
-/// Requests on their way from their callers to the task: enough to fill a write. More wait with
-/// their callers, where they can still be taken back.
-const COMMANDS: usize = 64;
 
 /// A connection to a server: one socket, one task, many requests at a time.
 ///
@@ -57,9 +55,17 @@ const COMMANDS: usize = 64;
 pub struct Connection(Arc<Handle>);
 
 struct Handle {
-    commands: mpsc::Sender<Command>,
-    shared: Arc<Shared>,
+    shared: Holder,
     server: ServerInfo,
+}
+
+/// As long as there is one, somebody may want something of the connection.
+struct Holder(Arc<Shared>);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.0.forsake();
+    }
 }
 
 impl Connection {
@@ -148,19 +154,17 @@ impl Connection {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let shared = Arc::new(Shared::new());
-        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let session = Client::new(options.session(), now());
+        let exchange = Exchange::new(session, options.write_buffer);
+        // If this future is dropped, so is the holder, and the task ends for want of handles.
+        let shared = Holder(Arc::new(Shared::new(exchange)));
         let (opened, server) = oneshot::channel();
-        let driver = Driver::new(stream, options, hello, receiver, shared.clone(), opened);
+        let driver = Driver::new(stream, options, hello, shared.0.clone(), opened);
         tokio::spawn(driver.run());
-        // Without an answer the task has ended. If this future is dropped instead, so are the
-        // commands, and the task ends for want of handles.
-        let server = server.await.map_err(|_| shared.closed().connect_error())?;
-        Ok(Connection(Arc::new(Handle {
-            commands,
-            shared,
-            server,
-        })))
+        // Without an answer the task has ended.
+        let server = server.await;
+        let server = server.map_err(|_| shared.0.closed().connect_error())?;
+        Ok(Connection(Arc::new(Handle { shared, server })))
     }
 
     /// Begins a request to a topic; [`RequestBuilder::send`] sends it.
@@ -176,9 +180,9 @@ impl Connection {
     /// server is silent for three of its heartbeat intervals.
     pub async fn ping(&self) -> Result<Duration> {
         let (reply, receiver) = oneshot::channel();
-        // If it does not arrive, neither does an answer.
-        let _ = self.0.commands.send(Command::Ping(reply)).await;
-        let ended = |_| self.0.shared.closed().error(ErrorClass::NotExecuted);
+        // If the connection has ended, no answer comes.
+        self.shared().ping(now(), reply);
+        let ended = |_| self.shared().closed().error(ErrorClass::NotExecuted);
         receiver.await.map_err(ended)
     }
 
@@ -189,23 +193,23 @@ impl Connection {
 
     /// How the connection is doing now.
     pub fn state(&self) -> State {
-        self.0.shared.state.borrow().clone()
+        self.shared().state.borrow().clone()
     }
 
     /// Follows the state: GOAWAY and the end of the connection show here without a request.
     pub fn watch(&self) -> watch::Receiver<State> {
-        self.0.shared.state.subscribe()
+        self.shared().state.subscribe()
     }
 
     /// Whether new requests are welcome here: the server neither asked to move nor is gone.
     pub fn is_open(&self) -> bool {
-        matches!(*self.0.shared.state.borrow(), State::Open) && !self.0.shared.is_closing()
+        matches!(*self.shared().state.borrow(), State::Open) && !self.shared().is_closing()
     }
 
     /// Requests that hold a place: unanswered, or about to be sent. Never more than the server's
     /// [`max_in_flight`](ServerInfo::max_in_flight).
     pub fn in_flight(&self) -> usize {
-        let free = self.0.shared.slots.available_permits();
+        let free = self.shared().free_places();
         usize::from(self.0.server.max_in_flight).saturating_sub(free)
     }
 
@@ -213,16 +217,12 @@ impl Connection {
     /// answers, then the stream is closed. Takes as long as the slowest answer; who does not want to
     /// wait drops all handles instead. Stopping to wait does not stop the closing.
     pub async fn close(&self) {
-        self.0.shared.close();
-        self.0.shared.until_gone().await;
+        self.shared().close();
+        self.shared().until_gone().await;
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.0.shared
-    }
-
-    pub(crate) fn commands(&self) -> &mpsc::Sender<Command> {
-        &self.0.commands
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0.shared.0
     }
 }
 
@@ -230,7 +230,7 @@ impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection")
             .field("server", &self.0.server)
-            .field("state", &*self.0.shared.state.borrow())
+            .field("state", &*self.shared().state.borrow())
             .field("in_flight", &self.in_flight())
             .finish()
     }

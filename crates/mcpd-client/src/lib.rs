@@ -43,6 +43,7 @@ mod connection;
 mod connector;
 mod driver;
 mod error;
+mod exchange;
 mod options;
 mod pool;
 mod random;
@@ -53,6 +54,7 @@ mod retry;
 mod shared;
 mod state;
 mod telemetry;
+mod text;
 mod throttle;
 mod trace;
 

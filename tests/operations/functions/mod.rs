@@ -102,6 +102,13 @@ async fn results_become_answers_whose_codes_say_what_is_true() {
     async fn busy() -> Failure {
         Failure::refused("come back", Duration::from_secs(3))
     }
+    async fn strange() -> Reply {
+        Reply {
+            code: Some(ErrorCode::CLOSING),
+            body: b"\xff".as_slice().into(),
+            ..Reply::default()
+        }
+    }
     async fn panics() {
         panic!("on purpose");
     }
@@ -111,6 +118,7 @@ async fn results_become_answers_whose_codes_say_what_is_true() {
         .route("broken", broken)
         .route("busy", busy)
         .route("panics", panics)
+        .route("strange", strange)
         .route("nothing", || async {});
     let server = server.start().await.unwrap();
     let client = client(&server).await;
@@ -139,7 +147,7 @@ async fn results_become_answers_whose_codes_say_what_is_true() {
         (error.class(), text_of(&error).as_str()),
         (ErrorClass::Executed, r#"{"why":"no"}"#)
     );
-    for topic in ["broken", "panics"] {
+    for topic in ["broken", "panics", "strange"] {
         let error = client.request(topic).send().await.unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::INTERNAL), "{topic}");
         // What is inside is no business of a stranger.
