@@ -22,14 +22,12 @@ use tokio::io::{
 /// What is wrong with a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
-    /// Nothing, besides being late like all of them.
-    None,
-    /// A few bytes at a time.
-    Drip,
     /// It ends in the middle of what was sent…
     Cut,
     /// …or with an error.
     Reset,
+    /// It carries a few bytes at a time before it is cut.
+    Drip,
     /// It opens, and nothing ever comes through.
     Mute,
     /// After a while nothing comes through, and nobody is told: both ways, or one.
@@ -38,11 +36,10 @@ enum Fault {
     DeafClient,
 }
 
-const FAULTS: [Fault; 8] = [
-    Fault::None,
-    Fault::Drip,
+const FAULTS: [Fault; 7] = [
     Fault::Cut,
     Fault::Reset,
+    Fault::Drip,
     Fault::Mute,
     Fault::Swallow,
     Fault::DeafServer,
@@ -70,7 +67,7 @@ impl Dice {
     }
 
     fn fault(&self) -> Fault {
-        let fault = FAULTS[self.below(8) as usize];
+        let fault = FAULTS[self.below(FAULTS.len() as u64) as usize];
         *self.faults.lock().unwrap().entry(fault).or_default() += 1;
         fault
     }
@@ -106,7 +103,7 @@ impl Connector for BadLine {
             let way = |deaf| Way {
                 dice: dice.clone(),
                 fault,
-                ends: now() + Duration::from_millis(dice.below(6000)),
+                ends: now() + Duration::from_millis(dice.below(4000)),
                 deaf: deaf || fault == Fault::Swallow,
             };
             let (to_server, to_client) = (
@@ -169,7 +166,7 @@ impl AsyncWrite for Near {
 struct Way {
     dice: Dice,
     fault: Fault,
-    /// When what is wrong with it begins.
+    /// Until then it is only late.
     ends: Instant,
     deaf: bool,
 }
@@ -187,7 +184,8 @@ impl Way {
                 .below(if self.fault == Fault::Drip { 3 } else { 20 });
             tokio::time::sleep(Duration::from_millis(late)).await;
             let ending = now() >= self.ends;
-            let cut = ending && matches!(self.fault, Fault::Cut | Fault::Reset);
+            let cuts = [Fault::Cut, Fault::Reset, Fault::Drip].contains(&self.fault);
+            let cut = ending && cuts;
             let gone = self.fault == Fault::Mute || (ending && self.deaf);
             let count = if cut { count / 2 } else { count };
             if gone && count > 0 {
@@ -199,6 +197,9 @@ impl Way {
         }
     }
 }
+
+const CALLERS: u64 = 48;
+const CALLS: u64 = 200;
 
 type Ledger = Arc<Mutex<HashMap<Vec<u8>, u32>>>;
 
@@ -245,13 +246,18 @@ async fn calls_over_bad_lines_end_in_time_and_tell_the_truth() {
     };
     let builder = Client::builder("10.0.0.1,10.0.0.2,10.0.0.3").connector(line);
     let builder = builder.connect_limit(ConnectLimit::per_second(1000));
-    let client = builder.client_id("c").build().await.unwrap();
+    let client = builder
+        .client_id("c")
+        .min_connections(8)
+        .build()
+        .await
+        .unwrap();
     let mut callers = tokio::task::JoinSet::new();
-    for caller in 0_u64..48 {
+    for caller in 0..CALLERS {
         let (client, ledger, dice) = (client.clone(), ledger.clone(), dice.clone());
         callers.spawn(async move {
             let (mut done, mut failed) = (0, 0);
-            for n in 0_u64..100 {
+            for n in 0_u64..CALLS {
                 let body = [caller.to_be_bytes(), n.to_be_bytes()].concat();
                 let qos = (caller % 3) as u8;
                 let timeout = Duration::from_millis(200 + dice.below(5000));
@@ -284,12 +290,15 @@ async fn calls_over_bad_lines_end_in_time_and_tell_the_truth() {
         (done, failed) = (done + d, failed + f);
     }
     // Lines were bad enough to matter, in every way, and most calls got through.
-    assert_eq!(done + failed, 4800);
+    assert_eq!(done + failed, CALLERS * CALLS);
     let faults = dice.faults.lock().unwrap();
     assert!(
         FAULTS.iter().all(|fault| faults.contains_key(fault)),
         "{faults:?}"
     );
     assert!(dice.overtaken.load(Ordering::Relaxed) > 5, "{faults:?}");
-    assert!(done > 2400 && failed > 10, "{failed} failed; {faults:?}");
+    assert!(
+        2 * done > CALLERS * CALLS && failed > 10,
+        "{failed} failed; {faults:?}"
+    );
 }
