@@ -58,6 +58,14 @@ impl Start {
         Start::of(command)
     }
 
+    /// A test of this very binary in a process of its own, as a server that `mcpd serve` is not.
+    pub fn test(name: &str) -> Start {
+        let mut command = Command::new(std::env::current_exe().expect("a test has a file"));
+        // What comes behind the dashes is for the server: names of tests that there are not.
+        command.args(["--exact", name, "--nocapture", "--quiet", "--"]);
+        Start::of(command)
+    }
+
     fn of(mut command: Command) -> Start {
         command.arg("serve");
         command
