@@ -45,6 +45,8 @@ pub struct RoutesStatus {
     pub etag: Option<ETag>,
     /// Routes in it.
     pub routes: usize,
+    /// Names of those that inject faults.
+    pub faults: Vec<String>,
     /// Why the newest document is not live, when it is not.
     pub problem: Option<String>,
 }

@@ -58,7 +58,10 @@ pub fn check(config: &Config) -> io::Result<Check> {
         Ok(loaded) => {
             found.warnings = loaded.warnings;
             match handlers {
-                Ok(handlers) => found.routes = dispatch::check(&loaded.document, &handlers),
+                Ok(handlers) => {
+                    let allow_faults = config.routes.allow_faults;
+                    found.routes = dispatch::check(&loaded.document, &handlers, allow_faults);
+                }
                 Err(problem) => found.handlers = Some(problem),
             }
             found.document = Some(loaded.document);

@@ -6,9 +6,9 @@ use super::settings;
 use crate::admin::{RoutesStatus, Version};
 use crate::background;
 use crate::config::{Config, HandlerConfig};
-use crate::dispatch::{self, BoundRoute, bind};
+use crate::dispatch::{self, BindOptions, BoundRoute, Mirrors, bind};
 use crate::handler::Handlers;
-use crate::router::document::{Document, Loaded, ParseOptions, Problems};
+use crate::router::document::{Document, Loaded, ParseOptions, Problems, RouteSpec};
 use crate::router::handle::Handle;
 use crate::router::store::{FileStore, FileStoreOptions, MemoryStore, RouteStore, StoreError};
 use crate::scheduler::Scheduler;
@@ -48,7 +48,7 @@ struct State {
     handler_configs: BTreeMap<String, HandlerConfig>,
     /// `None` until they are first built.
     handlers: Option<Handlers>,
-    revision_on_answers: bool,
+    options: BindOptions,
 }
 
 impl State {
@@ -81,7 +81,14 @@ impl Routes {
             state: Mutex::new(State {
                 handler_configs: config.handlers.clone(),
                 handlers: None,
-                revision_on_answers: config.routes.revision_on_answers,
+                options: BindOptions {
+                    revision_on_answers: config.routes.revision_on_answers,
+                    allow_faults: config.routes.allow_faults,
+                    mirrors: Arc::new(Mirrors::new(
+                        tokio::runtime::Handle::current(),
+                        settings::mirrors(config),
+                    )),
+                },
             }),
             live: ArcSwapOption::empty(),
             status: watch::Sender::new(RoutesStatus::default()),
@@ -220,22 +227,27 @@ impl Routes {
             let before = before.map(|handlers| (&state.handler_configs, handlers));
             settings::handlers(&config.handlers, before)?
         };
-        let on_answers = config.routes.revision_on_answers;
+        let options = BindOptions {
+            revision_on_answers: config.routes.revision_on_answers,
+            allow_faults: config.routes.allow_faults,
+            mirrors: Arc::clone(&state.options.mirrors),
+        };
         let live = self.live();
         if let Some(live) = &live {
             // Before the limits change: a handler whose queue is taken away does not get it back.
-            let problems = dispatch::check(&live.document, &handlers);
+            let problems = dispatch::check(&live.document, &handlers, options.allow_faults);
             if !problems.is_empty() {
                 return Err(problems.to_string());
             }
         }
         settings::schedule(&self.scheduler, config);
         if let Some(live) = &live {
-            let bound = self.bind(&live.document, &handlers, on_answers);
+            let bound = self.bind(&live.document, &handlers, &options);
             bound.map_err(|problems| problems.to_string())?;
         }
         state.handlers = Some(handlers);
-        state.revision_on_answers = on_answers;
+        options.mirrors.set_limits(settings::mirrors(config));
+        state.options = options;
         state.handler_configs = config.handlers.clone();
         Ok(())
     }
@@ -245,10 +257,15 @@ impl Routes {
         let mut state = self.state();
         let handlers = state.handlers()?;
         let document = &version.document;
-        self.bind(document, &handlers, state.revision_on_answers)
+        self.bind(document, &handlers, &state.options)
             .map_err(|problems| format!("{}: {problems}", self.source))?;
         let (routes, revision) = (document.routes.len(), document.revision);
         tracing::info!(source = self.source, routes, revision, "routes are live");
+        let faults = faulty(document);
+        if !faults.is_empty() {
+            let routes = faults.join(" ");
+            tracing::warn!(routes, "these routes fail on purpose: they inject faults");
+        }
         self.catalog.set_hash(version.hash.clone());
         self.metrics.routes_live(revision);
         self.status.send_replace(RoutesStatus {
@@ -257,6 +274,7 @@ impl Routes {
             hash: version.hash.clone(),
             etag: Some(version.etag),
             routes,
+            faults,
             problem: None,
         });
         self.live.store(Some(version));
@@ -267,11 +285,11 @@ impl Routes {
         &self,
         document: &Document,
         handlers: &Handlers,
-        on_answers: bool,
+        options: &BindOptions,
     ) -> Result<(), Problems> {
         let before = self.table.table();
         let (scheduler, catalog) = (&self.scheduler, &self.catalog);
-        let table = bind(document, handlers, scheduler, catalog, &before, on_answers)?;
+        let table = bind(document, handlers, scheduler, catalog, &before, options)?;
         self.table.store(table);
         Ok(())
     }
@@ -281,6 +299,13 @@ impl Routes {
         self.status
             .send_modify(|status| status.problem = Some(problem.to_owned()));
     }
+}
+
+/// The names of the routes that inject faults.
+fn faulty(document: &Document) -> Vec<String> {
+    let strikes = |route: &&RouteSpec| route.fault.is_some_and(|fault| fault.percent > 0);
+    let routes = document.routes.iter().filter(strikes);
+    routes.map(|route| route.name.clone()).collect()
 }
 
 /// What is wrong, with every problem of the document by line and key.

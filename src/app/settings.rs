@@ -4,6 +4,7 @@ use crate::config::{
     Config, HandlerConfig, Latency, LogFormat, OtlpProtocol, ProxyProtocol, Readiness, StaticBody,
 };
 use crate::conn::{ConnSettings, ListenSettings, Settings};
+use crate::dispatch::MirrorLimits;
 use crate::handler::{self, Handler, Handlers};
 use crate::scheduler::{Limits, Scheduler};
 use crate::telemetry::{self, LogSettings, LogStyle, SamplingSettings, TraceSettings};
@@ -54,6 +55,14 @@ pub(super) fn connections(config: &Config) -> Settings {
     Settings {
         listen: Arc::new(listen),
         conn: Arc::new(conn),
+    }
+}
+
+/// How many copies of requests there may be.
+pub(super) fn mirrors(config: &Config) -> MirrorLimits {
+    MirrorLimits {
+        copies: config.routes.max_mirrors,
+        bytes: config.routes.max_mirror_bytes,
     }
 }
 

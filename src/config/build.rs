@@ -194,6 +194,9 @@ pub(super) fn build(settings: &mut Settings) -> Config {
             poll_interval: s.duration("routes.poll_interval"),
             max_bytes: s.number("routes.max_bytes"),
             revision_on_answers: s.flag("routes.revision_on_answers"),
+            allow_faults: s.flag("routes.allow_faults"),
+            max_mirrors: s.number("routes.max_mirrors"),
+            max_mirror_bytes: s.number("routes.max_mirror_bytes"),
         },
         handlers,
         log: LogConfig {

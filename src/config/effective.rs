@@ -118,6 +118,9 @@ impl Config {
         self.auth = running.auth.clone();
         self.routes = RoutesConfig {
             revision_on_answers: self.routes.revision_on_answers,
+            allow_faults: self.routes.allow_faults,
+            max_mirrors: self.routes.max_mirrors,
+            max_mirror_bytes: self.routes.max_mirror_bytes,
             ..running.routes.clone()
         };
         self.server_id.clone_from(&running.server_id);
@@ -169,6 +172,12 @@ impl Config {
             (
                 "routes.revision_on_answers",
                 routes.revision_on_answers.to_string(),
+            ),
+            ("routes.allow_faults", routes.allow_faults.to_string()),
+            ("routes.max_mirrors", routes.max_mirrors.to_string()),
+            (
+                "routes.max_mirror_bytes",
+                show_size(routes.max_mirror_bytes as u64),
             ),
             ("log.format", word(self.log.format)),
             ("log.filter", self.log.filter.clone()),

@@ -252,6 +252,12 @@ pub const KEYS: &[KeyDoc] = &[
         "Largest routes document; a larger one is refused whole."),
     key("routes.revision_on_answers", "false", Kind::Bool, RELOAD,
         "Put ROUTE_REVISION into the metadata of every answer."),
+    key("routes.allow_faults", "false", Kind::Bool, RELOAD,
+        "Take routes that inject faults (`fault`), which are there for tests. Otherwise a document with one is refused."),
+    key("routes.max_mirrors", "1000", count(0, 1_000_000), RELOAD,
+        "Copies for mirrors that may be under way, of all routes together. One more is dropped and counted; the request itself is not touched."),
+    key("routes.max_mirror_bytes", "64MiB", size(0, 16 << 30), RELOAD,
+        "Bytes of bodies and metadata that these copies may hold together. What would be more is dropped and counted."),
 
     key("handlers.<name>.type", "", Kind::Choice(HANDLER_TYPES), RELOAD,
         "What the handler does. `echo` answers with the body it got, `monitor` reports who sent on its topic and when, `static` always gives the same answer, `discard` answers with nothing, `delay` answers late or fails on purpose.").unset(),

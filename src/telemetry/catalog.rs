@@ -128,6 +128,9 @@ const ROUTE: Values = Values::Bounded(
     "name of a route; at most 200, by the alphabet, the others are `_other`; `_none` for requests \
      that no route was found for",
 );
+const SHAPED_ROUTE: Values = Values::Bounded(
+    "name of a route; of a table that would have more than 1000 of these series, the others are `_other`",
+);
 const PRIORITY: Values = Values::OneOf(|| vec!["0", "1", "2", "3", "4", "5", "6", "7"]);
 const CODES: Values = Values::OneOf(|| {
     let named = ErrorCode::ALL
@@ -253,6 +256,36 @@ pub static METRICS: &[MetricGroup] = &[
                 "mcpd_series_dropped_total",
                 "Requests counted under `_other`, because there are too many routes for series of their own.",
             ),
+            counter(
+                "mcpd_route_choices_total",
+                "Requests of routes with a split or matches, by the handler that was chosen.",
+            )
+            .labelled(&[
+                ("route", SHAPED_ROUTE),
+                (
+                    "handler",
+                    Values::Bounded("name of a handler that the route names, or `_other`"),
+                ),
+            ])
+            .later(),
+            counter(
+                "mcpd_route_mirrors_total",
+                "Copies of requests for a mirror, by what became of them; `dropped` are those that there was no room for.",
+            )
+            .labelled(&[
+                ("route", SHAPED_ROUTE),
+                (
+                    "outcome",
+                    Values::OneOf(|| vec!["answered", "dropped", "failed", "_other"]),
+                ),
+            ])
+            .later(),
+            counter("mcpd_route_faults_total", "Faults that were injected on purpose.")
+                .labelled(&[
+                    ("route", SHAPED_ROUTE),
+                    ("kind", Values::OneOf(|| vec!["delay", "error", "_other"])),
+                ])
+                .later(),
             gauge("mcpd_routes_revision", "Revision of the live route table.").later(),
             gauge(
                 "mcpd_routes_info",

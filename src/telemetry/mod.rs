@@ -11,6 +11,7 @@ mod queue;
 mod random;
 mod requests;
 mod routes;
+mod shaping;
 mod trace;
 
 pub(crate) use batch::{Batch, FrameCounts};
@@ -24,6 +25,7 @@ pub use queue::QueueMetrics;
 pub(crate) use queue::ShedReason;
 pub(crate) use random::random_unit;
 pub use routes::{RouteCatalog, RouteLabel, RouteStats};
+pub use shaping::{Count, NewCounts, Shaped};
 pub use trace::{
     CallSpan, OtlpError, OtlpProtocol, Sampling, SamplingError, SamplingSettings, Spans,
     TraceSettings,

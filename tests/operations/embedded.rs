@@ -1,7 +1,7 @@
 //! The data port inside this process, with handlers that tests write themselves.
 
 use mcpd::conn::{ListenSettings, Listener, Registry, Settings};
-use mcpd::dispatch::{BoundRoute, Dispatcher, bind};
+use mcpd::dispatch::{BindOptions, BoundRoute, Dispatcher, MirrorLimits, Mirrors, bind};
 use mcpd::handler::{Handler, Handlers};
 use mcpd::router::document::{Document, ParseOptions};
 use mcpd::router::handle::Handle;
@@ -18,7 +18,8 @@ pub(crate) struct Embedded {
     table: Handle<Arc<BoundRoute>>,
     handlers: Handlers,
     scheduler: Scheduler,
-    catalog: Arc<RouteCatalog>,
+    pub(crate) catalog: Arc<RouteCatalog>,
+    options: BindOptions,
     pub(crate) runtime: tokio::runtime::Runtime,
 }
 
@@ -59,6 +60,12 @@ impl Embedded {
         let addr = listener.local_addr();
         runtime.spawn(listener.run());
         let handlers = named;
+        let mirrors = Mirrors::new(runtime.handle().clone(), MirrorLimits::default());
+        let options = BindOptions {
+            revision_on_answers: false,
+            allow_faults: true,
+            mirrors: Arc::new(mirrors),
+        };
         let embedded = Embedded {
             addr,
             registry,
@@ -66,10 +73,16 @@ impl Embedded {
             handlers,
             scheduler: Scheduler::default(),
             catalog,
+            options,
             runtime,
         };
         embedded.swap(document);
         embedded
+    }
+
+    /// Uses other limits for copies.
+    pub(crate) fn limit_mirrors(&self, limits: MirrorLimits) {
+        self.options.mirrors.set_limits(limits);
     }
 
     /// Makes a document live.
@@ -81,7 +94,7 @@ impl Embedded {
             &self.scheduler,
             &self.catalog,
             &before,
-            false,
+            &self.options,
         );
         self.table.store(table.expect("its handlers are there"));
     }

@@ -76,14 +76,16 @@ pub(super) async fn get(
     offload(show).await
 }
 
-/// The names of the routes that lead to each handler, in order.
+/// The names of the routes that lead to each handler, in order: also by a split, a match or a mirror.
 fn by_handler(version: Option<&Version>) -> HashMap<&str, Vec<String>> {
     let mut routes: HashMap<&str, Vec<String>> = HashMap::new();
     for route in version.map_or(&[][..], |version| &version.document.routes) {
-        routes
-            .entry(&route.handler)
-            .or_default()
-            .push(route.name.clone());
+        let mut named: Vec<&str> = route.handlers().into_iter().map(|(_, name)| name).collect();
+        named.sort_unstable();
+        named.dedup();
+        for handler in named {
+            routes.entry(handler).or_default().push(route.name.clone());
+        }
     }
     routes.values_mut().for_each(|names| names.sort_unstable());
     routes

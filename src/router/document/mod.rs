@@ -8,7 +8,7 @@
 //! routes:
 //!   - name: orders           # [a-z0-9._-]{1,63}, unique; made from the topic if absent
 //!     topic: "orders/+/new"  # a topic or pattern, unique
-//!     handler: echo          # [a-z0-9._-]{1,63}
+//!     handler: echo          # [a-z0-9._-]{1,63}; or `split`
 //!     qos: 0                 # 0, 1 or 2
 //!     timeout: 30s           # 1ms to 1h
 //!     ordered: false
@@ -16,7 +16,8 @@
 //!     priority: {min: 0, max: 7}
 //! ```
 //!
-//! The defaults are the ones shown. JSON is accepted as the part of YAML that it is. Scalars are
+//! `split`, `sticky`, `match`, `rewrite`, `mirror` and `fault` shape the traffic of a route; none of them
+//! has a default. The defaults are the ones shown. JSON is accepted as the part of YAML that it is. Scalars are
 //! those of YAML 1.2's core schema; anchors, aliases and tags are refused, so that a document is
 //! as large as it looks.
 //!
@@ -30,6 +31,7 @@ mod identity;
 mod names;
 mod parse;
 mod problem;
+mod shaping;
 mod surrogates;
 #[cfg(test)]
 mod tests;
@@ -104,6 +106,10 @@ pub(crate) mod reading {
 pub use identity::{ETag, ETagError};
 pub use names::{MAX_NAME_LEN, derive_name, is_name};
 pub use problem::{DocumentError, MAX_PROBLEMS, Problem, Problems};
+pub use shaping::{
+    FAULT_CODES, FaultSpec, Glob, MAX_MATCH_HEADERS, MAX_MATCHES, MAX_SHARES, MAX_WEIGHT,
+    MatchSpec, MirrorSpec, Rewrite, Share, Split, Sticky, Target,
+};
 
 use mcpd_proto::topic::Pattern;
 use std::ops::RangeInclusive;
@@ -115,8 +121,15 @@ pub const API_VERSION: &str = "mcpd/v1";
 /// The `kind` of a route document.
 pub const KIND: &str = "RouteTable";
 
-/// What `requires` may name: features of the document that this build has. None so far.
-pub const FEATURES: &[&str] = &["leaky_bucket"];
+/// What `requires` may name: features of the document that this build has.
+pub const FEATURES: &[&str] = &[
+    "fault",
+    "leaky_bucket",
+    "match",
+    "mirror",
+    "rewrite",
+    "split",
+];
 
 /// Default of [`ParseOptions::max_bytes`], 8 MiB: 100,000 routes fit, and reading a wrong file
 /// costs little.
@@ -214,8 +227,16 @@ pub struct RouteSpec {
     pub name: String,
     /// What it claims.
     pub pattern: Pattern,
-    /// Name of the handler.
-    pub handler: String,
+    /// Where it leads.
+    pub target: Target,
+    /// Requests that lead elsewhere; the first that holds decides.
+    pub matches: Vec<MatchSpec>,
+    /// The topic that handlers see instead of the client's.
+    pub rewrite: Option<Rewrite>,
+    /// Copies to another handler.
+    pub mirror: Option<MirrorSpec>,
+    /// Harm on purpose.
+    pub fault: Option<FaultSpec>,
     /// Quality of service, 0 to 2.
     pub qos: u8,
     /// How long a request may take that brings no timeout of its own.
@@ -242,7 +263,11 @@ impl RouteSpec {
         RouteSpec {
             name: derive_name(pattern.as_str()),
             pattern,
-            handler: handler.into(),
+            target: Target::Handler(handler.into()),
+            matches: Vec::new(),
+            rewrite: None,
+            mirror: None,
+            fault: None,
             qos: 0,
             timeout: DEFAULT_TIMEOUT,
             ordered: false,

@@ -50,7 +50,7 @@ fn every_key_is_read_and_has_its_default() {
     };
     assert_eq!(first.name, "first");
     assert_eq!(first.pattern.as_str(), "orders/+/new");
-    assert_eq!(first.handler, "upstream.orders");
+    assert_eq!(first.target, Target::Handler("upstream.orders".to_owned()));
     assert_eq!((first.qos, first.ordered, first.line), (2, true, 7));
     assert_eq!(first.timeout, Duration::from_secs(90));
     let limit = first.rate_limit.unwrap();
