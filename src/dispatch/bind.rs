@@ -1,7 +1,7 @@
 //! From a route document to a table whose routes can be called.
 
 use super::rate::Bucket;
-use super::shape::{Binding, Mirrors};
+use super::shape::{Binding, MirrorLimits, Mirrors};
 use super::{BoundRoute, Shape};
 use crate::handler::Handlers;
 use crate::router::document::{Document, Problem, Problems, RouteSpec};
@@ -12,6 +12,7 @@ use mcpd_proto::Qos;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::runtime::Handle;
 
 /// What routes are bound by, whatever their document says.
 #[derive(Debug, Clone)]
@@ -22,6 +23,17 @@ pub struct BindOptions {
     pub allow_faults: bool,
     /// Where the copies of mirrors go.
     pub mirrors: Arc<Mirrors>,
+}
+
+impl BindOptions {
+    /// Nothing beyond the document; copies go to `background` within the default limits.
+    pub fn new(background: Handle) -> BindOptions {
+        BindOptions {
+            revision_on_answers: false,
+            allow_faults: false,
+            mirrors: Arc::new(Mirrors::new(background, MirrorLimits::default())),
+        }
+    }
 }
 
 /// Binds every route of a document. Routes that keep their name and rate limit also keep what their

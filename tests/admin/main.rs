@@ -16,6 +16,7 @@ mod drain;
 mod hostile;
 mod openapi;
 mod routes;
+mod shaping;
 mod storage;
 mod swaps;
 mod tuning;

@@ -1,7 +1,7 @@
 //! The data port inside this process, with handlers that tests write themselves.
 
 use mcpd::conn::{ListenSettings, Listener, Registry, Settings};
-use mcpd::dispatch::{BindOptions, BoundRoute, Dispatcher, MirrorLimits, Mirrors, bind};
+use mcpd::dispatch::{BindOptions, BoundRoute, Dispatcher, MirrorLimits, bind};
 use mcpd::handler::{Handler, Handlers};
 use mcpd::router::document::{Document, ParseOptions};
 use mcpd::router::handle::Handle;
@@ -17,7 +17,7 @@ pub(crate) struct Embedded {
     pub(crate) registry: Arc<Registry>,
     table: Handle<Arc<BoundRoute>>,
     handlers: Handlers,
-    scheduler: Scheduler,
+    pub(crate) scheduler: Scheduler,
     pub(crate) catalog: Arc<RouteCatalog>,
     options: BindOptions,
     pub(crate) runtime: tokio::runtime::Runtime,
@@ -60,11 +60,9 @@ impl Embedded {
         let addr = listener.local_addr();
         runtime.spawn(listener.run());
         let handlers = named;
-        let mirrors = Mirrors::new(runtime.handle().clone(), MirrorLimits::default());
         let options = BindOptions {
-            revision_on_answers: false,
             allow_faults: true,
-            mirrors: Arc::new(mirrors),
+            ..BindOptions::new(runtime.handle().clone())
         };
         let embedded = Embedded {
             addr,

@@ -21,5 +21,6 @@ mod metrics_page;
 mod output;
 mod reload;
 mod routes;
+mod shaping;
 mod swaps;
 mod tracing;

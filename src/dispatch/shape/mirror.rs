@@ -152,8 +152,8 @@ impl Mirror {
         };
         let leg = Arc::clone(&self.leg);
         self.mirrors.background.spawn(async move {
-            // Whole, so that it counts however this ends.
-            let (_room, mut ending) = (room, ending);
+            // Whole, so that it counts however this ends, and when there is room again.
+            let (mut ending, _room) = (ending, room);
             ending.is_answered = run(&leg, &copy).await == Some(true);
         });
         Some(())

@@ -4,7 +4,7 @@ use super::receiver::{Mode, Receiver, hex};
 use super::{send_traced, trace, trace_of};
 use crate::support::Peer;
 use mcpd::conn::{ListenSettings, Listener, Registry, Settings};
-use mcpd::dispatch::{BindOptions, Dispatcher, MirrorLimits, Mirrors, bind};
+use mcpd::dispatch::{BindOptions, Dispatcher, bind};
 use mcpd::handler::{Handler, Handlers};
 use mcpd::message::{Answer, Call, Outcome};
 use mcpd::router::document::{Document, ParseOptions};
@@ -66,14 +66,7 @@ fn they_are_children_of_the_handler_and_cost_nothing_elsewhere() {
     started.unwrap();
     let (scheduler, before) = (Scheduler::default(), Table::default());
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let options = BindOptions {
-        revision_on_answers: false,
-        allow_faults: false,
-        mirrors: Arc::new(Mirrors::new(
-            runtime.handle().clone(),
-            MirrorLimits::default(),
-        )),
-    };
+    let options = BindOptions::new(runtime.handle().clone());
     let table = bind(
         &document, &handlers, &scheduler, &catalog, &before, &options,
     )
