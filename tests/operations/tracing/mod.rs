@@ -13,11 +13,13 @@ use mcpd_proto::{Frame, MetaBuf, Request, Trace};
 const ROUTES: &str = "
 apiVersion: mcpd/v1
 kind: RouteTable
+requires: [rewrite, split]
 routes:
   - {topic: echo, handler: echo}
   - {name: slow, topic: slow/+, handler: slow}
   - {name: failing, topic: failing, handler: failing}
   - {name: ordered, topic: ordered, handler: slow, ordered: true}
+  - {name: shared, topic: shared/+, rewrite: 'v2/{1}', split: [{handler: echo, weight: 1}, {handler: slow, weight: 1}]}
 ";
 
 /// A server with routes that are slow or fail, which exports to `url` nearly at once.
