@@ -179,8 +179,8 @@ impl BoundRoute {
         if let Some((spec, bucket)) = &self.rate {
             let over = match bucket.is_leaky() {
                 // It takes its place when it is called.
-                true => bucket.is_full(call.now()),
-                false => bucket.take(call.now(), Duration::ZERO).err(),
+                true => bucket.is_full(call),
+                false => bucket.take(call, Duration::ZERO).err(),
             };
             if let Some(wait) = over {
                 return Some(refuse_rate(spec, wait));
@@ -231,7 +231,7 @@ impl BoundRoute {
         };
         let now = call.now();
         let deadline = call.deadline();
-        match bucket.take(now, deadline.saturating_duration_since(now)) {
+        match bucket.take(call, deadline.saturating_duration_since(now)) {
             Err(wait) => Outcome::Now(refuse_rate(spec, wait)),
             Ok(wait) if wait.is_zero() => self.go_on(call),
             Ok(wait) => {

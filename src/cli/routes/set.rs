@@ -60,6 +60,9 @@ pub(super) struct Set {
     /// token_bucket)
     #[arg(long, value_name = "ALGORITHM")]
     rate_algorithm: Option<String>,
+    /// Whose limit it is: route, client_id or principal (default: stays as it is; route)
+    #[arg(long, value_name = "WHOSE")]
+    rate_per: Option<String>,
     /// Whether requests of a connection run one after the other (default: stays as it is; false)
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     ordered: Option<bool>,
@@ -83,7 +86,7 @@ pub(super) struct Set {
     admin: Admin,
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "topic",
     "handler",
     "split",
@@ -95,6 +98,7 @@ const KEYS: [&str; 13] = [
     "priority_max",
     "rate_limit",
     "rate_algorithm",
+    "rate_per",
     "ordered",
     "qos",
 ];
@@ -232,6 +236,9 @@ impl Set {
         }
         if let Some(algorithm) = &self.rate_algorithm {
             put(keys, "rate_limit", "algorithm", algorithm.as_str().into());
+        }
+        if let Some(per) = &self.rate_per {
+            put(keys, "rate_limit", "per", per.as_str().into());
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::shaping::{self, MATCH, SPLIT};
 use super::{
     API_VERSION, DEFAULT_TIMEOUT, Document, KIND, PriorityBounds, RateAlgorithm, RateLimitSpec,
-    RouteSpec, UnknownKeys,
+    RatePer, RouteSpec, UnknownKeys,
 };
 use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
@@ -93,6 +93,9 @@ impl RouteSpec {
             if let Some(algorithm) = limit.unusual_algorithm() {
                 known_limit["algorithm"] = algorithm.into();
             }
+            if let Some(per) = limit.unusual_per() {
+                known_limit["per"] = per.into();
+            }
             known["rate_limit"] = with_unknown(known_limit, &self.unknown_rate_limit);
         }
         for (key, value) in shaping::target(self)
@@ -112,6 +115,12 @@ impl RateLimitSpec {
             .filter(|(algorithm, _)| *algorithm != RateAlgorithm::default())
             .find(|(algorithm, _)| *algorithm == self.algorithm)
             .map(|(_, name)| *name)
+    }
+
+    fn unusual_per(&self) -> Option<&'static str> {
+        let mut named = RatePer::ALL.iter();
+        let found = named.find(|(per, _)| *per == self.per && *per != RatePer::default());
+        found.map(|(_, name)| *name)
     }
 }
 
@@ -160,6 +169,7 @@ fn write_route(out: &mut String, route: &RouteSpec, first: &str, rest: &str) {
                 .unusual_algorithm()
                 .map(|name| ("algorithm", name.to_owned())),
         );
+        known.extend(limit.unusual_per().map(|name| ("per", name.to_owned())));
         key("rate_limit", &inline(&known, &route.unknown_rate_limit));
     }
     if route.priority != PriorityBounds::default() || !route.unknown_priority.is_empty() {

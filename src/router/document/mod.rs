@@ -127,6 +127,7 @@ pub const FEATURES: &[&str] = &[
     "leaky_bucket",
     "match",
     "mirror",
+    "rate_per",
     "rewrite",
     "split",
 ];
@@ -290,6 +291,29 @@ pub struct RateLimitSpec {
     pub burst: u32,
     /// What the bucket does with them.
     pub algorithm: RateAlgorithm,
+    /// Whose bucket it is.
+    pub per: RatePer,
+}
+
+/// Whether clients share a bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RatePer {
+    /// All of the route's.
+    #[default]
+    Route,
+    /// Those of one CLIENT_ID.
+    ClientId,
+    /// Those of one principal.
+    Principal,
+}
+
+impl RatePer {
+    /// Every one with its name in documents.
+    pub const ALL: [(RatePer, &str); 3] = [
+        (RatePer::Route, "route"),
+        (RatePer::ClientId, "client_id"),
+        (RatePer::Principal, "principal"),
+    ];
 }
 
 /// What happens to requests that come faster than their rate.

@@ -7,8 +7,8 @@ use super::surrogates;
 use super::yaml;
 use super::{
     API_VERSION, DEFAULT_TIMEOUT, Document, FEATURES, KIND, Loaded, ParseOptions, PriorityBounds,
-    Problems, RATE_RANGE, RateAlgorithm, RateLimitSpec, RouteSpec, TIMEOUT_RANGE, UnknownKeys,
-    is_name, names,
+    Problems, RATE_RANGE, RateAlgorithm, RateLimitSpec, RatePer, RouteSpec, TIMEOUT_RANGE,
+    UnknownKeys, is_name, names,
 };
 use mcpd_proto::topic::Pattern;
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ const ROUTE_KEYS: &[&str] = &[
     "rate_limit",
     "priority",
 ];
-const RATE_LIMIT_KEYS: &[&str] = &["per_second", "burst", "algorithm"];
+const RATE_LIMIT_KEYS: &[&str] = &["per_second", "burst", "algorithm", "per"];
 const PRIORITY_KEYS: &[&str] = &["min", "max"];
 
 pub(super) fn document(bytes: &[u8], options: &ParseOptions) -> Result<Loaded, DocumentError> {
@@ -286,25 +286,30 @@ fn rate_limit(field: Field<'_>, report: &mut Report) -> Option<(RateLimitSpec, U
     let burst = fields.get("burst");
     let burst = burst.and_then(|f| whole(&f, 1..=u32::MAX, report));
     let algorithm = fields.get("algorithm");
-    let algorithm = algorithm.and_then(|f| rate_algorithm(&f, report));
+    let algorithm = algorithm.and_then(|f| word(&f, &RateAlgorithm::ALL, report));
+    let per = fields.get("per");
+    let per = per.and_then(|f| word(&f, &RatePer::ALL, report));
     let rate = fields.require("per_second", report);
     let per_second = rate.and_then(|f| whole(&f, RATE_RANGE, report))?;
     let spec = RateLimitSpec {
         per_second,
         burst: burst.unwrap_or(per_second),
         algorithm: algorithm.unwrap_or_default(),
+        per: per.unwrap_or_default(),
     };
     Some((spec, unknown))
 }
 
-fn rate_algorithm(field: &Field<'_>, report: &mut Report) -> Option<RateAlgorithm> {
+/// One of a few words.
+fn word<T: Copy>(field: &Field<'_>, all: &[(T, &str)], report: &mut Report) -> Option<T> {
     let word = text(field, report)?;
-    let found = RateAlgorithm::ALL.iter().find(|(_, name)| *name == word);
+    let found = all.iter().find(|(_, name)| *name == word);
     if found.is_none() {
-        let names = RateAlgorithm::ALL.map(|(_, name)| name).join(" or ");
+        let names: Vec<&str> = all.iter().map(|(_, name)| *name).collect();
+        let names = names.join(" or ");
         report.wrong(field, format!("is `{}`; write {names}", shown(word)));
     }
-    found.map(|(algorithm, _)| *algorithm)
+    found.map(|(meaning, _)| *meaning)
 }
 
 fn priority(field: Field<'_>, report: &mut Report) -> Option<(PriorityBounds, UnknownKeys)> {

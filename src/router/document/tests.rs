@@ -181,6 +181,10 @@ fn what_yaml_takes_for_something_else_gets_a_hint() {
             "rate_limit: {per_second: 5, algorithm: bucket}",
             "rate_limit.algorithm: is `bucket`; write token_bucket or leaky_bucket",
         ),
+        (
+            "rate_limit: {per_second: 5, per: client}",
+            "rate_limit.per: is `client`; write route or client_id or principal",
+        ),
         ("name: Big", "`Big` is not a name; write [a-z0-9._-]{1,63}"),
     ] {
         let text = route_problems(&[line]);
@@ -392,6 +396,7 @@ fn route() -> impl Strategy<Value = RouteSpec> {
                     per_second,
                     burst,
                     algorithm: RateAlgorithm::ALL[usize::from(a > b)].0,
+                    per: RatePer::Route,
                 }),
                 priority: PriorityBounds {
                     min: a.min(b),

@@ -188,3 +188,26 @@ fn a_topic_is_made_behind_a_leaky_bucket_and_on_an_ordered_route() {
     let due: Vec<String> = (1..=20).map(|n| format!("v2/{n}")).collect();
     assert_eq!(topics, due);
 }
+
+/// Who does not say who it is shares a bucket with all others who do not.
+#[test]
+fn a_rate_for_each_client_is_each_clients_own() {
+    let keys = "handler: stable, rate_limit: {per_second: 1, burst: 300, per: client_id}";
+    let shaped = Shaped::start(keys, &ALL);
+    let over = ["a", "b", "a", "", ""].map(|client| {
+        let mut peer = shaped.peer();
+        if !client.is_empty() {
+            hello(&mut peer, client);
+        }
+        (1..=300).for_each(|seq| peer.request(seq, "t/x", b""));
+        (1..=300).filter(|_| !peer.expect().is_response()).count()
+    });
+    // One a second is let through meanwhile, however slow this machine is.
+    let much = |over: usize| over > 100;
+    assert_eq!(
+        over.map(much),
+        [false, false, true, false, true],
+        "{over:?}"
+    );
+    assert_eq!((over[0], over[1], over[3]), (0, 0, 0), "{over:?}");
+}

@@ -12,7 +12,7 @@ pub use glob::Glob;
 pub(super) use read::{shape, target as read_target};
 pub use rewrite::Rewrite;
 
-use super::{Document, RouteSpec};
+use super::{Document, RatePer, RouteSpec};
 use mcpd_proto::ErrorCode;
 use std::time::Duration;
 
@@ -144,6 +144,11 @@ impl RouteSpec {
             (self.fault.is_some(), "fault"),
             (!self.matches.is_empty(), "match"),
             (self.mirror.is_some(), "mirror"),
+            (
+                self.rate_limit
+                    .is_some_and(|limit| limit.per != RatePer::Route),
+                "rate_per",
+            ),
             (self.rewrite.is_some(), "rewrite"),
             (matches!(self.target, Target::Split(_)), "split"),
         ];

@@ -102,6 +102,29 @@ fn what_is_used_is_required_whether_the_document_says_so_or_not() {
 }
 
 #[test]
+fn a_rate_for_each_client_is_required_of_readers_and_the_default_is_not_written() {
+    let text = |rest: &str| {
+        format!("{HEAD}routes: [{{topic: a, handler: b, rate_limit: {{per_second: 5{rest}}}}}]\n")
+    };
+    let each = load(&text(", per: client_id")).unwrap();
+    assert_eq!(each.document.requires, ["rate_per"]);
+    let again = load(&each.document.to_yaml()).unwrap();
+    assert_eq!(again.document.hash(), each.document.hash());
+    assert_eq!(
+        again.document.routes[0].rate_limit.unwrap().per,
+        RatePer::ClientId
+    );
+    assert!(again.warnings.is_empty(), "{}", again.warnings);
+    let all = load(&text("")).unwrap().document;
+    assert_ne!(all.hash(), each.document.hash());
+    assert_eq!(
+        load(&text(", per: route")).unwrap().document.hash(),
+        all.hash()
+    );
+    assert!(all.requires.is_empty());
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_by_line_and_key() {
     let many: Vec<String> = (0..17)
         .map(|n| format!("{{handler: h{n}, weight: 1}}"))
