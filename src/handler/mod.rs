@@ -2,6 +2,7 @@
 
 mod builtin;
 mod catalog;
+mod reach;
 
 pub use builtin::{Delay, Discard, Echo, Latency, Monitor, Static};
 pub use catalog::Handlers;
