@@ -2,6 +2,7 @@
 
 mod builtin;
 mod catalog;
+mod document;
 mod http;
 mod onward;
 mod reach;
@@ -9,6 +10,7 @@ mod template;
 
 pub use builtin::{Delay, Discard, Echo, Latency, Monitor, Static};
 pub use catalog::Handlers;
+pub use document::{Document, Entry, MAX_BYTES as MAX_DOCUMENT_BYTES};
 pub use http::{HashBy, Http, HttpSettings, HttpVersion, TlsSettings};
 
 use crate::message::{Call, Outcome};

@@ -88,6 +88,11 @@ impl HttpSettings {
         &mut self.care
     }
 
+    /// Whether it names files, which may say something else when it is made again.
+    pub(crate) fn reads_files(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.ca_file.is_some())
+    }
+
     /// Whom to ask.
     pub(super) fn hosts(&self) -> Vec<(String, u16)> {
         match self.endpoints.is_empty() {
@@ -138,7 +143,6 @@ pub struct TlsSettings {
 /// A URL whose path and query are templates.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Target {
-    /// As it was written.
     pub(super) url: String,
     pub(super) tls: bool,
     pub(super) authority: Authority,
@@ -190,6 +194,16 @@ impl Target {
 }
 
 impl Target {
+    /// As it was written.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The port of its host.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The whole URL.
     pub(super) fn uri(&self, path: PathAndQuery) -> Uri {
         let scheme = if self.tls {
