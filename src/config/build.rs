@@ -199,6 +199,7 @@ pub(super) fn build(settings: &mut Settings) -> Config {
             max_mirror_bytes: s.number("routes.max_mirror_bytes"),
         },
         handlers,
+        handlers_file: s.path("handlers_file"),
         log: LogConfig {
             format: match s.word("log.format") {
                 "pretty" => LogFormat::Pretty,

@@ -2,11 +2,19 @@
 
 mod builtin;
 mod catalog;
+mod document;
+mod http;
+mod onward;
+mod reach;
+mod template;
 
 pub use builtin::{Delay, Discard, Echo, Latency, Monitor, Static};
 pub use catalog::Handlers;
+pub use document::{Document, Entry, MAX_BYTES as MAX_DOCUMENT_BYTES};
+pub use http::{HashBy, Http, HttpSettings, HttpVersion, TlsSettings};
 
 use crate::message::{Call, Outcome};
+use crate::upstream::Care;
 use std::time::Duration;
 
 /// Answers the requests of a route.
@@ -32,6 +40,11 @@ use std::time::Duration;
 pub trait Handler: Send + Sync + 'static {
     /// Answers, or begins to.
     fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a>;
+
+    /// The care for whom it asks, for a handler that reaches out.
+    fn upstream(&self) -> Option<&dyn Care> {
+        None
+    }
 
     /// The topics that were heard last, at most `limit`, for a handler that remembers them.
     fn topics(&self, limit: usize) -> Vec<TopicSeen> {

@@ -13,6 +13,7 @@ mod requests;
 mod routes;
 mod shaping;
 mod trace;
+mod upstream;
 
 pub(crate) use batch::{Batch, FrameCounts};
 pub use catalog::{METRICS, Metric, MetricGroup, MetricKind, Values};
@@ -26,8 +27,10 @@ pub(crate) use queue::ShedReason;
 pub(crate) use random::random_unit;
 pub use routes::{RouteCatalog, RouteLabel, RouteStats};
 pub use shaping::{Count, NewCounts, Shaped};
+pub(crate) use trace::{Attempt, Record, Traced};
 pub use trace::{
     CallSpan, OtlpError, OtlpProtocol, Sampling, SamplingError, SamplingSettings, Spans,
     TraceSettings,
 };
-pub(crate) use trace::{Record, Traced};
+pub(crate) use upstream::AttemptOutcome;
+pub use upstream::{UpstreamCatalog, UpstreamGauges, UpstreamStats};

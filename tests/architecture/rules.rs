@@ -71,14 +71,15 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         why: "`app` is the composition root: it knows every part, and no part knows it",
         within: &["src"],
-        except: &["src/main", "src/app", "src/cli"],
+        // The command line starts it, and programs do by its builder.
+        except: &["src/main", "src/app", "src/cli", "src/server"],
         check: Check::Forbid(&["crate::app"]),
     },
     Rule {
-        why: "a part owns its own settings type; only `app` and the command line read the configuration",
+        why: "a part owns its own settings type; only `app` and those who start it read the configuration",
         within: &["src"],
         // The library's face re-exports it.
-        except: &["src/lib", "src/app", "src/cli", "src/config"],
+        except: &["src/lib", "src/app", "src/cli", "src/config", "src/server"],
         check: Check::Forbid(&["crate::config"]),
     },
     Rule {
@@ -97,6 +98,25 @@ pub(crate) const RULES: &[Rule] = &[
         ],
         except: &[],
         check: Check::Forbid(CLOCKS),
+    },
+    Rule {
+        why: "who is asked, how often and how many at a time is decided by pure code: hand it `now`",
+        within: &[
+            "src/upstream/balance",
+            "src/upstream/breaker",
+            "src/upstream/ejection",
+            "src/upstream/limit",
+            "src/upstream/retry",
+            "src/upstream/window",
+        ],
+        except: &[],
+        check: Check::Forbid(CLOCKS),
+    },
+    Rule {
+        why: "an upstream runs attempts and knows nothing of what they do: that is its handlers'",
+        within: &["src/upstream"],
+        except: &[],
+        check: Check::OwnCrateOnly(&["crate::upstream", "crate::telemetry"]),
     },
     Rule {
         why: "third parties use the client without the daemon",

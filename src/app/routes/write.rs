@@ -181,7 +181,8 @@ impl Routes {
         document.require_used();
         let (handlers, allow_faults) = {
             let mut state = self.state();
-            let handlers = state.handlers().map_err(WriteError::Handlers)?;
+            let handlers = state.handlers(&self.upstreams);
+            let handlers = handlers.map_err(WriteError::Handlers)?;
             (handlers, state.options.allow_faults)
         };
         let problems = dispatch::check(&document, &handlers, allow_faults);
