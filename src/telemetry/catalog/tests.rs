@@ -8,6 +8,44 @@ const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/telemetry");
 const BEGIN: &str = "<!-- generated from src/telemetry/catalog.rs; UPDATE_DOCS=1 cargo test -p mcpd metrics_md rewrites it -->\n";
 const END: &str = "<!-- end of the generated part -->\n";
 
+/// The tables of `docs/metrics.md`.
+fn reference_markdown() -> String {
+    let mut out = String::new();
+    for group in METRICS {
+        let _ = write!(
+            out,
+            "\n### {}\n\n| name | type | labels | from the start | meaning |\n|---|---|---|---|---|\n",
+            group.title
+        );
+        for metric in group.metrics {
+            let kind = match metric.unit() {
+                "" => metric.kind.name().to_owned(),
+                unit => format!("{}, {unit}", metric.kind.name()),
+            };
+            let labels: Vec<String> = metric.labels.iter().map(shown).collect();
+            let _ = writeln!(
+                out,
+                "| `{}` | {kind} | {} | {} | {} |",
+                metric.name,
+                labels.join("<br>"),
+                if metric.from_start { "yes" } else { "no" },
+                metric.help,
+            );
+        }
+    }
+    out
+}
+
+fn shown((label, values): &(&str, Values)) -> String {
+    match values {
+        Values::Bounded(words) => format!("`{label}`: {words}"),
+        Values::OneOf(values) => {
+            let values: Vec<String> = values().iter().map(|value| format!("`{value}`")).collect();
+            format!("`{label}`: {}", values.join(", "))
+        }
+    }
+}
+
 #[test]
 fn metrics_md_is_up_to_date() {
     let text = std::fs::read_to_string(PATH).unwrap();
