@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,15 +42,21 @@ impl Told {
 
 /// So many requests, 16 at a time, each with a body of its own.
 async fn load(front: &Front, requests: usize) -> Told {
+    load_until(front, requests, &Arc::default()).await
+}
+
+/// The same, or fewer if they are to stop.
+async fn load_until(front: &Front, requests: usize, stop: &Arc<AtomicBool>) -> Told {
     let told = Arc::new(Mutex::new(Told::default()));
     let next = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let mut senders = tokio::task::JoinSet::new();
     for _ in 0..16 {
         let (client, told, next) = (front.client.clone(), Arc::clone(&told), Arc::clone(&next));
+        let stop = Arc::clone(stop);
         senders.spawn(async move {
             loop {
                 let n = next.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                if n >= requests {
+                if n >= requests || stop.load(std::sync::atomic::Ordering::SeqCst) {
                     return;
                 }
                 let body = format!("n{n:06}");
@@ -263,11 +270,13 @@ async fn a_service_that_is_killed_and_started_again_under_load_takes_no_truth_wi
         "url: \"http://{addr}/\", {never}, retry: {{attempts: 1}}"
     ))
     .await;
-    let loading = load(&front, 3000);
+    let stop = Arc::new(AtomicBool::new(false));
+    let loading = load_until(&front, 900_000, &stop);
     let killing = async {
-        for round in 1..4 {
+        for _ in 0..3 {
+            let before = service.reached.lock().unwrap().len();
             let deadline = Instant::now() + PATIENCE;
-            while service.reached.lock().unwrap().len() < 150 * round {
+            while service.reached.lock().unwrap().len() < before + 150 {
                 assert!(Instant::now() < deadline, "nothing comes through");
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -282,6 +291,7 @@ async fn a_service_that_is_killed_and_started_again_under_load_takes_no_truth_wi
             ));
             service = Separate::start(addr.port(), &reached);
         }
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
         service
     };
     let (told, service) = tokio::join!(loading, killing);
