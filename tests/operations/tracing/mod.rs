@@ -6,6 +6,7 @@ mod decisions;
 mod faults;
 mod jaeger;
 mod receiver;
+mod shop;
 mod tree;
 
 use crate::support::{Got, Peer, Server, Start, scratch, write_routes};
