@@ -50,7 +50,7 @@ enum Command {
     /// Requests and probes at full load, while tables of 10,000 routes are put
     Admin(Options),
     /// CPU of a request that is passed on to an HTTP service, beside HAProxy
-    Hop(Options),
+    HttpHop(Options),
     /// Load any MCP server with 64-byte echoes for a while, to look at it with a profiler
     Load {
         /// The server's data port
@@ -123,7 +123,7 @@ fn main() -> ExitCode {
         Command::Lookup(options) => sections::run(&options, &[sections::Section::Lookup]),
         Command::Overload(options) => sections::run(&options, &[sections::Section::Overload]),
         Command::Admin(options) => sections::run(&options, &[sections::Section::Admin]),
-        Command::Hop(options) => sections::run(&options, &[sections::Section::Hop]),
+        Command::HttpHop(options) => sections::run(&options, &[sections::Section::HttpHop]),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,7 +15,7 @@ use crate::server::{self, Name, Target};
 mod admin;
 mod codec;
 mod echo;
-mod hop;
+mod http_hop;
 mod idle;
 mod lookup;
 mod overload;
@@ -33,7 +33,7 @@ pub(crate) enum Section {
     Overload,
     Telemetry,
     Admin,
-    Hop,
+    HttpHop,
 }
 
 /// In the order in which they are measured.
@@ -46,7 +46,7 @@ pub(crate) const ALL: [Section; 9] = [
     Section::Overload,
     Section::Telemetry,
     Section::Admin,
-    Section::Hop,
+    Section::HttpHop,
 ];
 
 /// What is measured, and how long.
@@ -100,7 +100,7 @@ struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<admin::Admin>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hop: Option<hop::Hop>,
+    http_hop: Option<http_hop::HttpHop>,
 }
 
 /// Measures the given sections, prints them as they are ready and writes the record if asked to.
@@ -136,7 +136,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         overload: None,
         telemetry: None,
         admin: None,
-        hop: None,
+        http_hop: None,
     };
     println!("{}", record.machine.summary());
     for (name, version) in &record.versions {
@@ -152,7 +152,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             Section::Overload => record.overload = overload::measure(&plan)?,
             Section::Telemetry => record.telemetry = telemetry::measure(&plan)?,
             Section::Admin => record.admin = admin::measure(&plan)?,
-            Section::Hop => record.hop = hop::measure(&plan, &options.haproxy)?,
+            Section::HttpHop => record.http_hop = http_hop::measure(&plan, &options.haproxy)?,
         }
     }
     if let Some(path) = &options.json {

@@ -28,7 +28,7 @@ const SETTLE: Duration = Duration::from_millis(5);
 
 /// All runs and what they come to.
 #[derive(Debug, Serialize)]
-pub(crate) struct Hop {
+pub(crate) struct HttpHop {
     in_flight: u16,
     body_bytes: u16,
     figures: Vec<Figure>,
@@ -49,14 +49,14 @@ struct Run {
 }
 
 /// Measures and prints; `None` without both.
-pub(super) fn measure(plan: &Plan, haproxy: &str) -> Result<Option<Hop>> {
+pub(super) fn measure(plan: &Plan, haproxy: &str) -> Result<Option<HttpHop>> {
     let Some(Target::Mcpd { program, .. }) = plan.mcpd() else {
-        eprintln!("hop: skipped, it needs --mcpd PATH");
+        eprintln!("http-hop: skipped, it needs --mcpd PATH");
         return Ok(None);
     };
     if let Err(error) = machine::version_of(haproxy) {
         eprintln!(
-            "hop: skipped, {haproxy} does not run ({error:#}); benches/support/setup installs it"
+            "http-hop: skipped, {haproxy} does not run ({error:#}); benches/support/setup installs it"
         );
         return Ok(None);
     }
@@ -71,7 +71,7 @@ pub(super) fn measure(plan: &Plan, haproxy: &str) -> Result<Option<Hop>> {
             };
             let one = one_run(plan, &server).with_context(|| NAMES[at])?;
             let (n, of) = (run + 1, plan.runs);
-            eprintln!("hop {n}/{of}: {} {:.2} µs", NAMES[at], one.cpu_us);
+            eprintln!("http-hop {n}/{of}: {} {:.2} µs", NAMES[at], one.cpu_us);
             runs[at].push(one);
         }
     }
@@ -85,7 +85,7 @@ pub(super) fn measure(plan: &Plan, haproxy: &str) -> Result<Option<Hop>> {
     let figures: Vec<Figure> = runs.iter().zip(NAMES).filter_map(figure).collect();
     let pairs = runs[0].iter().zip(&runs[1]);
     let ratio = Spread::of(pairs.map(|(ours, theirs)| ours.cpu_us / theirs.cpu_us));
-    let hop = Hop {
+    let hop = HttpHop {
         in_flight: CONNECTIONS * DEPTH,
         body_bytes: 64,
         figures,
@@ -221,10 +221,10 @@ async fn echo(mut stream: TcpStream) -> Result<()> {
     }
 }
 
-impl Hop {
+impl HttpHop {
     fn print(&self) {
         println!(
-            "\nhop: server CPU per {}-byte request passed on to an HTTP service, {} in flight, median (min..max)",
+            "\nhttp-hop: server CPU per {}-byte request passed on to an HTTP service, {} in flight, median (min..max)",
             self.body_bytes, self.in_flight
         );
         let mut rows = vec![
