@@ -49,6 +49,8 @@ enum Command {
     Telemetry(Options),
     /// Requests and probes at full load, while tables of 10,000 routes are put
     Admin(Options),
+    /// CPU of a request that is passed on to an HTTP service, beside HAProxy
+    HttpHop(Options),
     /// Load any MCP server with 64-byte echoes for a while, to look at it with a profiler
     Load {
         /// The server's data port
@@ -83,6 +85,9 @@ struct Options {
     /// The Redis server to compare with
     #[arg(long, value_name = "PROGRAM", default_value = "redis-server")]
     redis: String,
+    /// The HAProxy to compare with
+    #[arg(long, value_name = "PROGRAM", default_value = "haproxy")]
+    haproxy: String,
     /// Write every single run, the machine and the versions to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -118,6 +123,7 @@ fn main() -> ExitCode {
         Command::Lookup(options) => sections::run(&options, &[sections::Section::Lookup]),
         Command::Overload(options) => sections::run(&options, &[sections::Section::Overload]),
         Command::Admin(options) => sections::run(&options, &[sections::Section::Admin]),
+        Command::HttpHop(options) => sections::run(&options, &[sections::Section::HttpHop]),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! Spans: which requests have some, what they tell, and that whoever takes them can do no harm.
 
+mod attempts;
 mod children;
 mod decisions;
 mod faults;

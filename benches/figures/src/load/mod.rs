@@ -12,6 +12,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 
+mod http;
 pub(crate) mod mcp;
 pub(crate) mod open;
 mod redis;
@@ -28,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum Protocol {
     Mcp,
     Redis,
+    Http,
 }
 
 /// One connection's requests: encodes them and checks their answers.
@@ -35,6 +37,7 @@ pub(crate) enum Protocol {
 pub(crate) enum Wire {
     Mcp(mcp::Mcp),
     Redis(redis::Redis),
+    Http(http::Http),
 }
 
 /// What was found in the bytes received.
@@ -49,6 +52,7 @@ impl Wire {
         match protocol {
             Protocol::Mcp => Wire::Mcp(mcp::Mcp::new(depth)),
             Protocol::Redis => Wire::Redis(redis::Redis::new(depth)),
+            Protocol::Http => Wire::Http(http::Http::new(depth)),
         }
     }
 
@@ -56,6 +60,7 @@ impl Wire {
         match self {
             Wire::Mcp(wire) => wire.request(out),
             Wire::Redis(wire) => wire.request(out),
+            Wire::Http(wire) => wire.request(out),
         }
     }
 
@@ -64,6 +69,7 @@ impl Wire {
         match self {
             Wire::Mcp(wire) => wire.answers(input, out),
             Wire::Redis(wire) => wire.answers(input),
+            Wire::Http(wire) => wire.answers(input),
         }
     }
 }
