@@ -2,9 +2,13 @@
 
 mod builtin;
 mod catalog;
+mod mcp;
+mod onward;
+mod template;
 
 pub use builtin::{Delay, Discard, Echo, Latency, Monitor, Static};
 pub use catalog::Handlers;
+pub use mcp::Mcp;
 
 use crate::message::{Call, Outcome};
 use std::time::Duration;
@@ -32,6 +36,12 @@ use std::time::Duration;
 pub trait Handler: Send + Sync + 'static {
     /// Answers, or begins to.
     fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a>;
+
+    /// Whether it hands requests on to other servers of MCP: then one that has no HOPS left is refused
+    /// before it gets here.
+    fn forwards(&self) -> bool {
+        false
+    }
 
     /// The topics that were heard last, at most `limit`, for a handler that remembers them.
     fn topics(&self, limit: usize) -> Vec<TopicSeen> {
