@@ -3,12 +3,16 @@
 mod builtin;
 mod catalog;
 mod mcp;
+#[cfg(feature = "nats")]
+mod nats;
 mod onward;
 mod template;
 
 pub use builtin::{Delay, Discard, Echo, Latency, Monitor, Static};
 pub use catalog::Handlers;
 pub use mcp::Mcp;
+#[cfg(feature = "nats")]
+pub use nats::{Nats, NatsCredentials, NatsMode, NatsSettings, NatsTls};
 
 use crate::message::{Call, Outcome};
 use std::time::Duration;

@@ -162,7 +162,11 @@ mod tests {
             ("a{{b}}{2}", "a{b}eu"),
             ("fixed", "fixed"),
         ] {
-            assert_eq!(expand(template, "orders/eu//7").unwrap(), name, "{template}");
+            assert_eq!(
+                expand(template, "orders/eu//7").unwrap(),
+                name,
+                "{template}"
+            );
             assert_eq!(Template::parse(template).unwrap().to_string(), template);
         }
     }
@@ -175,7 +179,9 @@ mod tests {
 
     #[test]
     fn what_stands_for_nothing_is_refused() {
-        for wrong in ["{0}", "{33}", "{+1}", "{01}", "{x}", "{}", "{1...}", "{..}", "{2 }"] {
+        for wrong in [
+            "{0}", "{33}", "{+1}", "{01}", "{x}", "{}", "{1...}", "{..}", "{2 }",
+        ] {
             let refused = Template::parse(wrong).unwrap_err();
             assert!(matches!(refused, TemplateError::Unknown(_)), "{wrong}");
         }

@@ -53,10 +53,15 @@ fn kept(meta: Meta<'_>) -> MetaBuf {
 }
 
 fn refusal(error: &Error) -> Answer<'static> {
-    let said = error.code().filter(|code| code.class() != Class::Connection);
+    let said = error
+        .code()
+        .filter(|code| code.class() != Class::Connection);
     // The next server's word on this very request.
     if let Some(code) = said
-        && matches!(error.kind(), ErrorKind::Refused | ErrorKind::Unknown | ErrorKind::Executed)
+        && matches!(
+            error.kind(),
+            ErrorKind::Refused | ErrorKind::Unknown | ErrorKind::Executed
+        )
     {
         let meta = kept(error.meta());
         let body = match error.body() {

@@ -152,7 +152,11 @@ impl Slot {
                     Some(old) => {
                         // It serves on, and the next request makes another attempt.
                         tokio::time::sleep(PAUSE).await;
-                        let next = if is_closed(&old) { failed } else { Link::Open(old) };
+                        let next = if is_closed(&old) {
+                            failed
+                        } else {
+                            Link::Open(old)
+                        };
                         self.link.send_replace(next);
                     }
                     None => {
@@ -188,7 +192,10 @@ fn is_closed(connection: &Connection) -> bool {
 /// told together do not come together.
 fn asked_to_wait(connection: &Connection) -> Duration {
     match connection.state() {
-        State::GoingAway(why) => why.retry_after.unwrap_or_default().mul_f64(1.0 + random_unit()),
+        State::GoingAway(why) => why
+            .retry_after
+            .unwrap_or_default()
+            .mul_f64(1.0 + random_unit()),
         _ => Duration::ZERO,
     }
 }

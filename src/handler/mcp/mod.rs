@@ -4,9 +4,9 @@ mod answer;
 mod links;
 mod request;
 
+use super::Handler;
 use super::onward::DEFAULT_HOPS;
 use super::template::Template;
-use super::Handler;
 use crate::message::{Call, Outcome};
 use links::{Dial, Links};
 use mcpd_client::{ConnectOptions, Connection};

@@ -59,11 +59,13 @@ fn rewritten(topic: Topic<'_>, template: Option<&Template>) -> Result<String, An
     let name = template.expand(topic, '/', plain);
     let name = name.map_err(|missing| invalid(missing.to_string()))?;
     match Topic::parse(name.as_bytes()) {
-        Ok(topic) if topic.is_reserved() => {
-            Err(invalid(format!("it would become the reserved topic {name:?}")))
-        }
+        Ok(topic) if topic.is_reserved() => Err(invalid(format!(
+            "it would become the reserved topic {name:?}"
+        ))),
         Ok(_) => Ok(name),
-        Err(problem) => Err(invalid(format!("it would become the topic {name:?}: {problem}"))),
+        Err(problem) => Err(invalid(format!(
+            "it would become the topic {name:?}: {problem}"
+        ))),
     }
 }
 

@@ -1,0 +1,217 @@
+//! Messages of NATS made of calls, and answers made of messages.
+
+use super::client::Failure;
+use crate::handler::onward;
+use crate::message::{Answer, Call, Reply};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode};
+use bytes::Bytes;
+use mcpd_proto::limits::MAX_TEXT_LEN;
+use mcpd_proto::{ErrorCode, MetaBuf};
+use serde::{Deserialize, Serialize};
+use std::str::FromStr;
+
+/// Names a message for JetStream, which takes it once within its window.
+const MESSAGE_ID: &str = "Nats-Msg-Id";
+const CONTENT_TYPE: &str = "Content-Type";
+/// How services say that they failed.
+const SERVICE_ERROR: &str = "Nats-Service-Error";
+const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
+
+/// Headers that mean something to servers on the way, or are set by us: no HEADER becomes one of them,
+/// nor the reverse.
+const RESERVED: &[&str] = &[
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "host",
+    "idempotency-key",
+    "te",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+    "upgrade",
+];
+const RESERVED_PREFIXES: &[&str] = &["mcp-", "nats-"];
+
+fn is_reserved(key: &str) -> bool {
+    RESERVED.contains(&key)
+        || RESERVED_PREFIXES
+            .iter()
+            .any(|prefix| key.starts_with(prefix))
+}
+
+/// The headers of a call's message.
+///
+/// # Errors
+/// The refusal of one that NATS cannot carry.
+pub(super) fn headers(call: &Call<'_>) -> Result<HeaderMap, Answer<'static>> {
+    let mut headers = HeaderMap::new();
+    for (key, value) in call.meta.headers().filter(|(key, _)| !is_reserved(key)) {
+        let text = std::str::from_utf8(value).ok();
+        let value = text.and_then(|text| HeaderValue::from_str(text).ok());
+        let (Some(value), Ok(key)) = (value, HeaderName::from_str(key)) else {
+            let text = format!("the header {key:?} is no text that NATS can carry");
+            return Err(Answer::error(ErrorCode::INVALID_REQUEST, text));
+        };
+        headers.append(key, value);
+    }
+    let mut set = |name: &'static str, text: &str| {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(name, value);
+        }
+    };
+    if let Some(content_type) = call.meta.content_type() {
+        set(CONTENT_TYPE, content_type);
+    }
+    if let Some(trace) = onward::trace(call) {
+        set("traceparent", &trace.to_string());
+    }
+    if let Some(state) = call.meta.tracestate() {
+        set("tracestate", state);
+    }
+    if let Some(key) = onward::message_key(call) {
+        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        set(MESSAGE_ID, &hex);
+    }
+    Ok(headers)
+}
+
+/// The answer that a service's reply is.
+pub(super) fn reply(message: Message) -> Answer<'static> {
+    if message.status == Some(StatusCode::NO_RESPONDERS) {
+        let text = "nobody listens on the subject";
+        return Answer::error(ErrorCode::UPSTREAM_UNAVAILABLE, text);
+    }
+    let headers = message.headers.unwrap_or_default();
+    let Some(error) = header(&headers, SERVICE_ERROR) else {
+        let meta = meta(&headers);
+        let (code, body) = (None, message.payload);
+        return Reply { code, body, meta }.into();
+    };
+    let mut meta = meta(&headers);
+    let status = header(&headers, SERVICE_ERROR_CODE);
+    if let Some(status) = status.and_then(|status| status.trim().parse().ok()) {
+        meta.set_status(status);
+    }
+    let body = match message.payload.is_empty() {
+        true => Bytes::copy_from_slice(error.as_bytes()),
+        false => message.payload,
+    };
+    let code = Some(ErrorCode::HANDLER_ERROR);
+    Reply { code, body, meta }.into()
+}
+
+/// The first value of a header, however its name is written.
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut all = headers.iter();
+    let (_, values) = all.find(|(key, _)| AsRef::<str>::as_ref(key).eq_ignore_ascii_case(name))?;
+    values.first().map(HeaderValue::as_str)
+}
+
+/// What of a reply's headers goes back. An answer to what has been done is not given up for a header
+/// that does not fit: it stays behind.
+fn meta(headers: &HeaderMap) -> MetaBuf {
+    let mut meta = MetaBuf::new();
+    if let Some(content_type) = header(headers, CONTENT_TYPE) {
+        let _ = meta.set_content_type(content_type);
+    }
+    let keys = headers.iter().map(|(key, values)| {
+        let key: &str = key.as_ref();
+        (key.to_ascii_lowercase(), values)
+    });
+    let mut keys: Vec<_> = keys.filter(|(key, _)| !is_reserved(key)).collect();
+    // Their order is that of a hash table.
+    keys.sort_by(|(a, _), (b, _)| a.cmp(b));
+    for (key, values) in keys {
+        for value in values {
+            let _ = meta.add_header(&key, value.as_str().trim().as_bytes());
+        }
+    }
+    meta
+}
+
+/// JetStream's word on a message.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Acknowledged {
+    Not { error: JetStreamError },
+    Stored(Stored),
+}
+
+#[derive(Deserialize, Serialize)]
+struct JetStreamError {
+    code: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    err_code: Option<u32>,
+    #[serde(default)]
+    description: String,
+}
+
+/// Where a message is kept.
+#[derive(Deserialize, Serialize)]
+struct Stored {
+    stream: String,
+    seq: u64,
+    /// JetStream knew its id already and did not take it again.
+    #[serde(default)]
+    duplicate: bool,
+}
+
+/// The answer that JetStream's acknowledgement is.
+pub(super) fn acknowledgement(message: Message) -> Answer<'static> {
+    if message.status == Some(StatusCode::NO_RESPONDERS) {
+        let text = "no stream takes messages on the subject";
+        return Answer::error(ErrorCode::UPSTREAM_UNAVAILABLE, text);
+    }
+    match serde_json::from_slice(&message.payload) {
+        Ok(Acknowledged::Stored(stored)) => {
+            // A struct of plain fields is always JSON.
+            Answer::json(serde_json::to_vec(&stored).unwrap_or_default())
+        }
+        Ok(Acknowledged::Not { error }) => {
+            let mut meta = MetaBuf::new();
+            meta.set_status(error.code);
+            let _ = meta.set_content_type("application/json");
+            let body = serde_json::to_vec(&error).unwrap_or_default().into();
+            let code = Some(ErrorCode::HANDLER_ERROR);
+            Reply { code, body, meta }.into()
+        }
+        Err(_) => {
+            let text =
+                "the reply is no acknowledgement of JetStream; is there a stream for the subject?";
+            Answer::error(ErrorCode::UPSTREAM_LOST, text)
+        }
+    }
+}
+
+/// The answer where there is no reply.
+pub(super) fn failure(failure: Failure) -> Answer<'static> {
+    let (code, text) = match failure {
+        Failure::Full => (
+            ErrorCode::OVERLOADED,
+            "as many messages wait for their replies as may".to_owned(),
+        ),
+        Failure::Disconnected => (
+            ErrorCode::UPSTREAM_UNAVAILABLE,
+            "there is no connection to NATS".to_owned(),
+        ),
+        Failure::Late => (
+            ErrorCode::EXPIRED,
+            "its time was over before it could be sent".to_owned(),
+        ),
+        Failure::Refused(why) => (ErrorCode::INVALID_REQUEST, why),
+        Failure::Lost => (
+            ErrorCode::UPSTREAM_LOST,
+            "the connection to NATS was lost before the reply came".to_owned(),
+        ),
+        Failure::Timeout => (
+            ErrorCode::DEADLINE_EXCEEDED,
+            "no reply came in time".to_owned(),
+        ),
+    };
+    let end = text.floor_char_boundary(MAX_TEXT_LEN);
+    let detail = text[..end].to_owned();
+    Answer::error(code, detail)
+}
