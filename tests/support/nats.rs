@@ -10,16 +10,16 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 /// A running `nats-server`; killed when dropped.
-pub struct NatsServer {
+pub(crate) struct NatsServer {
     child: Child,
     args: Vec<String>,
-    pub port: u16,
+    pub(crate) port: u16,
     _store: tempfile::TempDir,
 }
 
 impl NatsServer {
     /// One on a free port, with JetStream, and further arguments.
-    pub fn start(args: &[&str]) -> NatsServer {
+    pub(crate) fn start(args: &[&str]) -> NatsServer {
         let store = tempfile::tempdir().unwrap();
         let mut all = vec!["-a".to_owned(), "127.0.0.1".to_owned(), "-js".to_owned()];
         all.extend(["-sd".to_owned(), store.path().display().to_string()]);
@@ -33,23 +33,23 @@ impl NatsServer {
         }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
     /// Ends it at once.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Starts it again where it was.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         (self.child, _) = spawn(&self.args, &self.port.to_string());
     }
 
     /// Sends a signal by name.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let status = Command::new("kill")
             .args([&format!("-{name}"), &pid])
@@ -108,13 +108,13 @@ fn spawn(args: &[String], port: &str) -> (Child, u16) {
 }
 
 /// A client of its own on a server.
-pub async fn client(server: &NatsServer) -> Client {
+pub(crate) async fn client(server: &NatsServer) -> Client {
     let options = ConnectOptions::new().request_timeout(Some(PATIENCE));
     options.connect(server.url()).await.unwrap()
 }
 
 /// A subscription that the server knows of already.
-pub async fn subscribe(client: &Client, subject: &str) -> Subscriber {
+pub(crate) async fn subscribe(client: &Client, subject: &str) -> Subscriber {
     let subscriber = client.subscribe(subject.to_owned()).await.unwrap();
     // Its answer comes after the subscription was taken.
     round_trip(client).await;
@@ -130,7 +130,7 @@ async fn round_trip(client: &Client) {
 }
 
 /// The next message.
-pub async fn next(subscriber: &mut Subscriber) -> Message {
+pub(crate) async fn next(subscriber: &mut Subscriber) -> Message {
     let next = std::future::poll_fn(|cx| Pin::new(&mut *subscriber).poll_next(cx));
     tokio::time::timeout(PATIENCE, next)
         .await
@@ -139,7 +139,7 @@ pub async fn next(subscriber: &mut Subscriber) -> Message {
 }
 
 /// A message that is there already, if there is one.
-pub async fn heard(subscriber: &mut Subscriber) -> Option<Message> {
+pub(crate) async fn heard(subscriber: &mut Subscriber) -> Option<Message> {
     let next = std::future::poll_fn(|cx| Pin::new(&mut *subscriber).poll_next(cx));
     tokio::time::timeout(Duration::from_millis(1), next)
         .await
