@@ -6,6 +6,7 @@ mod mcp;
 #[cfg(feature = "nats")]
 mod nats;
 mod onward;
+mod reach;
 mod template;
 
 pub use builtin::{Delay, Discard, Echo, Latency, Monitor, Static};

@@ -2,30 +2,55 @@
 //! is claimed that is not known.
 
 use crate::message::{Answer, Reply};
+use crate::upstream::{Fate, Tried};
 use mcpd_client::{Error, ErrorClass, ErrorKind, Meta, MetaBuf};
 use mcpd_proto::limits::MAX_TEXT_LEN;
 use mcpd_proto::{Class, ErrorCode};
 use std::borrow::Cow;
 
-/// The answer to pass on.
-pub(super) fn answer(result: Result<mcpd_client::Answer, Error>) -> Answer<'static> {
+/// What came of an attempt that got a connection.
+pub(super) fn tried(result: Result<mcpd_client::Answer, Error>) -> Tried<Answer<'static>> {
     match result {
         Ok(answer) => {
             let meta = kept(answer.meta());
             let body = answer.into_body();
             let code = None;
-            Reply { code, body, meta }.into()
+            let fate = Fate::Answered { well: true };
+            let answer = Reply { code, body, meta }.into();
+            Tried { fate, answer }
         }
-        Err(error) => refusal(&error),
+        Err(error) => Tried {
+            fate: fate(&error),
+            answer: refusal(&error),
+        },
     }
 }
 
-/// The answer to a request for which there was no connection.
-pub(super) fn unreached(error: &Error) -> Answer<'static> {
-    Answer::Error {
+/// What came of an attempt for which there was no connection.
+pub(super) fn unreached(error: &Error) -> Tried<Answer<'static>> {
+    let answer = Answer::Error {
         code: ErrorCode::UPSTREAM_UNAVAILABLE,
         detail: Cow::Owned(shortened(error.to_string())),
         retry_after: error.retry_after(),
+    };
+    let fate = Fate::NotSent;
+    Tried { fate, answer }
+}
+
+/// What may be concluded, for the request and for the server.
+fn fate(error: &Error) -> Fate {
+    let permanent = error.code().is_some_and(ErrorCode::is_permanent);
+    match (error.class(), error.kind()) {
+        (ErrorClass::NotExecuted, ErrorKind::Invalid | ErrorKind::Timeout) => Fate::Rejected,
+        (ErrorClass::NotExecuted, ErrorKind::Refused) if permanent => Fate::Rejected,
+        (ErrorClass::NotExecuted, ErrorKind::Refused) => Fate::Refused {
+            // The next server may be less busy: only the same one has to be left alone, and it is.
+            retry_after: error.retry_after(),
+        },
+        (ErrorClass::NotExecuted, _) => Fate::NotSent,
+        (ErrorClass::Executed, _) => Fate::Answered { well: true },
+        (ErrorClass::Unknown, ErrorKind::Unknown) if answered(error) => Fate::Answered { well: false },
+        (ErrorClass::Unknown, _) => Fate::Unknown,
     }
 }
 

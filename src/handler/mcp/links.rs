@@ -1,6 +1,7 @@
 //! The connections to one server: few, long, and shared by all requests.
 
 use crate::telemetry::random_unit;
+use crate::upstream::{Connections, Transport};
 use mcpd_client::{Connection, Error, State};
 use std::future::Future;
 use std::pin::Pin;
@@ -87,6 +88,45 @@ impl Links {
             // There is at least one slot, and each of them says something.
             (None, None) => std::future::pending().await,
         }
+    }
+}
+
+impl Transport for Links {
+    fn connections(&self) -> Connections {
+        let mut connections = Connections::default();
+        for slot in &self.slots {
+            match &*slot.link.borrow() {
+                Link::Open(connection) | Link::Replacing(connection)
+                    if !is_closed(connection) =>
+                {
+                    match connection.in_flight() {
+                        0 => connections.idle += 1,
+                        _ => connections.active += 1,
+                    }
+                }
+                _ => {}
+            }
+        }
+        connections
+    }
+
+    /// A server that asked to move, or could not be reached, is asked only when no other is there. So
+    /// somebody has to look whether it is back.
+    fn upkeep(&self, now: Instant) {
+        for slot in &self.slots {
+            if !matches!(*slot.link.borrow(), Link::None) {
+                slot.offer(now);
+            }
+        }
+    }
+
+    fn is_welcoming(&self) -> bool {
+        let mut slots = self.slots.iter();
+        slots.any(|slot| match &*slot.link.borrow() {
+            Link::None | Link::Opening => true,
+            Link::Open(connection) => !matches!(connection.state(), State::GoingAway(_)),
+            Link::Replacing(_) | Link::Failed(..) => false,
+        })
     }
 }
 

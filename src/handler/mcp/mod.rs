@@ -1,43 +1,103 @@
-//! `mcp`: hands requests on to another MCP server.
+//! `mcp`: hands requests on to other MCP servers.
 
 mod answer;
 mod links;
 mod request;
 
-use super::Handler;
 use super::onward::DEFAULT_HOPS;
-use super::template::Template;
-use crate::message::{Call, Outcome};
+use super::template::{Template, TemplateError};
+use super::{Handler, reach};
+use crate::message::{Answer, Call, Outcome};
+use crate::telemetry::UpstreamStats;
+use crate::upstream::{self, Discover, Order, Tried, Try, Upstream};
 use links::{Dial, Links};
 use mcpd_client::{ConnectOptions, Connection};
 use request::Onward;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Connections to one server, unless it is told otherwise: one carries as much as its server lets be in
-/// flight, two keep one's trouble from being everybody's.
-const CONNECTIONS: usize = 2;
+/// Connections to one server, unless it is told otherwise: one carries as much as its server lets be
+/// in flight, two keep one's trouble from being everybody's.
+pub(crate) const DEFAULT_CONNECTIONS: usize = 2;
 
-/// Hands requests on to another server, over few connections that all of them share.
+/// What a handler of type `mcp` is told.
+#[derive(Clone)]
+pub struct McpSettings {
+    /// Which servers there are.
+    pub discover: Arc<dyn Discover>,
+    /// How connections are opened, and what is shown there.
+    pub connect: ConnectOptions,
+    /// Connections to each server.
+    pub connections: usize,
+    /// Topics go along as they are, or as this makes them.
+    topic: Option<Template>,
+    /// Hops that a request gets which does not say itself how many are left; it never has more.
+    pub hops: u8,
+    /// The care for the servers.
+    pub upstream: upstream::Settings,
+}
+
+impl McpSettings {
+    /// The defaults for these servers.
+    pub fn new(discover: Arc<dyn Discover>) -> McpSettings {
+        McpSettings {
+            discover,
+            connect: ConnectOptions::new(),
+            connections: DEFAULT_CONNECTIONS,
+            topic: None,
+            hops: DEFAULT_HOPS,
+            upstream: upstream::Settings {
+                // What two connections carry, not what a hundred do.
+                max_running: 512,
+                max_pending: 512,
+                ..upstream::Settings::default()
+            },
+        }
+    }
+
+    /// Rewrites topics by a template, such as `eu/{topic}` or `orders/{2..}`.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn topic(mut self, template: &str) -> Result<McpSettings, String> {
+        let template = Template::parse(template);
+        self.topic = Some(template.map_err(|error: TemplateError| error.to_string())?);
+        Ok(self)
+    }
+}
+
+/// Hands requests on to other servers, over few connections that all of them share.
 pub struct Mcp {
     topic: Option<Template>,
     hops: u8,
-    links: Arc<Links>,
+    upstream: Arc<Upstream<Links>>,
 }
 
 impl Mcp {
-    /// One that hands on to this address, `host:port`.
-    pub fn new(address: &str, options: &ConnectOptions) -> Mcp {
-        let (address, options) = (Arc::<str>::from(address), options.clone());
-        let dial: Arc<Dial> = Arc::new(move || {
-            let (address, options) = (Arc::clone(&address), options.clone());
-            Box::pin(async move { Connection::connect(address, options).await })
-        });
+    /// The handler of this name.
+    pub fn new(name: &str, settings: McpSettings, stats: Arc<UpstreamStats>) -> Mcp {
+        let McpSettings {
+            discover,
+            connect,
+            connections,
+            topic,
+            hops,
+            upstream,
+        } = settings;
+        let links = move |addr| Links::new(&dial(addr, connect.clone()), connections);
         Mcp {
-            topic: None,
-            hops: DEFAULT_HOPS,
-            links: Arc::new(Links::new(&dial, CONNECTIONS)),
+            topic,
+            hops,
+            upstream: Upstream::new(name, upstream, discover, Box::new(links), stats),
         }
     }
+}
+
+fn dial(addr: SocketAddr, options: ConnectOptions) -> Arc<Dial> {
+    Arc::new(move || {
+        let options = options.clone();
+        Box::pin(async move { Connection::connect(addr.to_string(), options).await })
+    })
 }
 
 impl Handler for Mcp {
@@ -46,17 +106,28 @@ impl Handler for Mcp {
             Ok(onward) => onward,
             Err(refusal) => return Outcome::Now(refusal),
         };
-        let links = Arc::clone(&self.links);
+        let order = Order {
+            key: None,
+            deadline: call.deadline(),
+        };
+        let upstream = Arc::clone(&self.upstream);
         Outcome::Later(Box::pin(async move {
-            let connection = match links.connection().await {
-                Ok(connection) => connection,
-                Err(error) => return answer::unreached(&error),
-            };
-            answer::answer(onward.on(&connection).send().await)
+            let ran = upstream.run(order, |one| attempt(&onward, one)).await;
+            reach::answer(ran)
         }))
     }
 
     fn forwards(&self) -> bool {
         true
     }
+}
+
+async fn attempt(onward: &Onward, one: Try<Links>) -> Tried<Answer<'static>> {
+    let connection = match one.endpoint.transport.connection().await {
+        Ok(connection) => connection,
+        Err(error) => return answer::unreached(&error),
+    };
+    // From here on the connection alone knows whether it went out.
+    one.sent().set();
+    answer::tried(onward.on(&connection, one.until).send().await)
 }

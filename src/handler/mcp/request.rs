@@ -16,7 +16,6 @@ pub(super) struct Onward {
     body: Bytes,
     meta: MetaBuf,
     priority: u8,
-    deadline: Instant,
 }
 
 impl Onward {
@@ -34,14 +33,13 @@ impl Onward {
             body: Bytes::copy_from_slice(call.body),
             meta: meta(call, hops).map_err(|error| invalid(error.to_string()))?,
             priority: call.priority,
-            deadline: call.deadline(),
         })
     }
 
-    /// The request on a connection. TIMEOUT_MS is set by it when the frame is made, so time that
-    /// passes until then counts.
-    pub(super) fn on(&self, connection: &Connection) -> RequestBuilder {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+    /// The request on a connection, whose answer is of use until then. The connection sets TIMEOUT_MS
+    /// when it makes the frame, so that time that passes before counts.
+    pub(super) fn on(&self, connection: &Connection, until: Instant) -> RequestBuilder {
+        let left = until.saturating_duration_since(Instant::now());
         connection
             .request(&self.topic)
             .body(self.body.clone())
