@@ -69,3 +69,4 @@ pub mod message;
 pub mod router;
 pub mod scheduler;
 pub mod telemetry;
+pub mod upstream;

@@ -11,7 +11,7 @@ mod template;
 
 pub use builtin::{Delay, Discard, Echo, Latency, Monitor, Static};
 pub use catalog::Handlers;
-pub use mcp::Mcp;
+pub use mcp::{Mcp, McpSettings};
 #[cfg(feature = "nats")]
 pub use nats::{Nats, NatsCredentials, NatsMode, NatsSettings, NatsTls};
 

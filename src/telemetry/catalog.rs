@@ -8,6 +8,7 @@ use super::conn::{CloseReason, FRAME_ERRORS, KINDS, Rejected, kind_label};
 use super::queue::ShedReason;
 use super::routes::fault;
 use super::trace::Dropped;
+use super::upstream::{AttemptOutcome, BREAKER_STATES, CONNECTION_STATES};
 use mcpd_proto::{Class, ErrorCode, GoAwayReason};
 use metrics::{describe_counter, describe_gauge};
 use std::fmt::Write;
@@ -128,6 +129,8 @@ const ROUTE: Values = Values::Bounded(
     "name of a route; at most 200, by the alphabet, the others are `_other`; `_none` for requests \
      that no route was found for",
 );
+const HANDLER: Values =
+    Values::Bounded("name of a handler that reaches out; as many as the handlers document has");
 const PRIORITY: Values = Values::OneOf(|| vec!["0", "1", "2", "3", "4", "5", "6", "7"]);
 const CODES: Values = Values::OneOf(|| {
     let named = ErrorCode::ALL
@@ -244,6 +247,56 @@ pub static METRICS: &[MetricGroup] = &[
                 ("priority", PRIORITY),
                 ("reason", Values::OneOf(ShedReason::labels)),
             ]),
+        ],
+    },
+    MetricGroup {
+        title: "Upstreams",
+        metrics: &[
+            counter(
+                "mcpd_upstream_attempts_total",
+                "Attempts to have an upstream answer, by how they ended.",
+            )
+            .labelled(&[
+                ("handler", HANDLER),
+                ("outcome", Values::OneOf(AttemptOutcome::labels)),
+            ])
+            .later(),
+            counter(
+                "mcpd_upstream_retries_total",
+                "Attempts for requests that had one already, hedges included.",
+            )
+            .labelled(&[("handler", HANDLER)])
+            .later(),
+            counter(
+                "mcpd_upstream_ejections_total",
+                "Endpoints taken out because they did worse than they should.",
+            )
+            .labelled(&[("handler", HANDLER)])
+            .later(),
+            gauge(
+                "mcpd_upstream_connections",
+                "Connections to upstreams, by whether anything is under way on them.",
+            )
+            .labelled(&[
+                ("handler", HANDLER),
+                ("state", Values::OneOf(|| CONNECTION_STATES.to_vec())),
+            ])
+            .later(),
+            gauge(
+                "mcpd_upstream_pending",
+                "Attempts that wait for a connection.",
+            )
+            .labelled(&[("handler", HANDLER)])
+            .later(),
+            gauge(
+                "mcpd_upstream_breaker_state",
+                "Endpoints by the state of their breaker.",
+            )
+            .labelled(&[
+                ("handler", HANDLER),
+                ("state", Values::OneOf(|| BREAKER_STATES.to_vec())),
+            ])
+            .later(),
         ],
     },
     MetricGroup {
@@ -413,75 +466,4 @@ fn shown((label, values): &(&str, Values)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
-    const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/telemetry");
-    const BEGIN: &str = "<!-- generated from src/telemetry/catalog.rs; UPDATE_DOCS=1 cargo test -p mcpd metrics_md rewrites it -->\n";
-    const END: &str = "<!-- end of the generated part -->\n";
-
-    #[test]
-    fn metrics_md_is_up_to_date() {
-        let text = std::fs::read_to_string(PATH).unwrap();
-        let (intro, rest) = text.split_once(BEGIN).expect("the begin marker");
-        let (_, outro) = rest.split_once(END).expect("the end marker");
-        let fresh = format!("{intro}{BEGIN}{}\n{END}{outro}", reference_markdown());
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(PATH, fresh).unwrap();
-        } else {
-            assert!(
-                text == fresh,
-                "docs/metrics.md differs from the catalogue; run \
-                 `UPDATE_DOCS=1 cargo test -p mcpd metrics_md` and commit the result"
-            );
-        }
-    }
-
-    #[test]
-    fn names_are_unique_and_say_what_they_are() {
-        let mut seen = BTreeSet::new();
-        for metric in all() {
-            assert!(seen.insert(metric.name), "{} twice", metric.name);
-            assert!(metric.help.ends_with('.'), "{}", metric.name);
-            let counter = metric.kind == MetricKind::Counter;
-            assert_eq!(metric.name.ends_with("_total"), counter, "{}", metric.name);
-            if metric.kind == MetricKind::Histogram {
-                assert_eq!(metric.unit(), "seconds", "{}", metric.name);
-            }
-        }
-    }
-
-    /// What happens too rarely to be seen on a page is seen here.
-    #[test]
-    fn every_name_in_these_sources_has_its_line() {
-        let known: BTreeSet<_> = all().map(|metric| metric.name).collect();
-        let mut used = BTreeSet::new();
-        let mut paths = vec![std::path::PathBuf::from(SOURCES)];
-        while let Some(path) = paths.pop() {
-            if path.is_dir() {
-                paths.extend(
-                    std::fs::read_dir(path)
-                        .unwrap()
-                        .map(|entry| entry.unwrap().path()),
-                );
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            if path.ends_with("catalog.rs") {
-                continue;
-            }
-            for part in text.split('"').filter(|part| part.starts_with("mcpd_")) {
-                let word = |c: char| c.is_ascii_lowercase() || c == '_';
-                if part.chars().all(word) {
-                    assert!(known.contains(part), "{path:?}: {part} has no line here");
-                    used.insert(part.to_owned());
-                }
-            }
-        }
-        let ours = known.iter().filter(|name| name.starts_with("mcpd_"));
-        let unused: Vec<_> = ours.filter(|name| !used.contains(**name)).collect();
-        assert!(unused.is_empty(), "nobody counts {unused:?}");
-    }
-}
+mod tests;

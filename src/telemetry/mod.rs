@@ -12,6 +12,7 @@ mod random;
 mod requests;
 mod routes;
 mod trace;
+mod upstream;
 
 pub(crate) use batch::{Batch, FrameCounts};
 pub use catalog::{METRICS, Metric, MetricGroup, MetricKind, Values};
@@ -29,3 +30,5 @@ pub use trace::{
     TraceSettings,
 };
 pub(crate) use trace::{Record, Traced};
+pub(crate) use upstream::AttemptOutcome;
+pub use upstream::{UpstreamCatalog, UpstreamGauges, UpstreamStats};

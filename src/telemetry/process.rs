@@ -6,6 +6,7 @@ use super::conn::ConnMetrics;
 use super::log::LogControl;
 use super::queue::QueueMetrics;
 use super::trace;
+use super::upstream::UpstreamCatalog;
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
@@ -20,6 +21,7 @@ pub struct Exporter {
     process: Collector,
     conn: Mutex<Option<Arc<ConnMetrics>>>,
     queues: Arc<QueueMetrics>,
+    upstreams: Arc<UpstreamCatalog>,
     runtimes: Mutex<Vec<(&'static str, RuntimeMetrics)>>,
     logs: Option<LogControl>,
 }
@@ -39,6 +41,7 @@ impl Exporter {
             process,
             conn: Mutex::new(None),
             queues: Arc::default(),
+            upstreams: Arc::default(),
             runtimes: Mutex::default(),
             logs: None,
         })
@@ -52,6 +55,11 @@ impl Exporter {
     /// The counts of queues that this page shows.
     pub fn queues(&self) -> &Arc<QueueMetrics> {
         &self.queues
+    }
+
+    /// The counts of upstreams that this page shows.
+    pub fn upstreams(&self) -> &Arc<UpstreamCatalog> {
+        &self.upstreams
     }
 
     /// Shows these connections' metrics too.
@@ -109,6 +117,7 @@ impl Exporter {
             conn.routes.render(&mut text);
         }
         self.queues.render(&mut text);
+        self.upstreams.render(&mut text);
         self.render_busy(&mut text);
         if let Some(stat) = CpuStat::read() {
             stat.render(&mut text);

@@ -74,6 +74,7 @@ fn program() -> &'static str {
     }
 }
 
+#[allow(clippy::zombie_processes, reason = "what does not start ends the test")]
 fn spawn(args: &[String], port: &str) -> (Child, u16) {
     let mut command = Command::new(program());
     command.args(args).args(["-p", port]);

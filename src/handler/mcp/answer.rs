@@ -33,7 +33,7 @@ pub(super) fn unreached(error: &Error) -> Tried<Answer<'static>> {
         detail: Cow::Owned(shortened(error.to_string())),
         retry_after: error.retry_after(),
     };
-    let fate = Fate::NotSent;
+    let fate = Fate::Unreached;
     Tried { fate, answer }
 }
 
@@ -44,12 +44,11 @@ fn fate(error: &Error) -> Fate {
         (ErrorClass::NotExecuted, ErrorKind::Invalid | ErrorKind::Timeout) => Fate::Rejected,
         (ErrorClass::NotExecuted, ErrorKind::Refused) if permanent => Fate::Rejected,
         (ErrorClass::NotExecuted, ErrorKind::Refused) => Fate::Refused {
-            // The next server may be less busy: only the same one has to be left alone, and it is.
             retry_after: error.retry_after(),
         },
-        (ErrorClass::NotExecuted, _) => Fate::NotSent,
+        // Its connections know that it is gone, and who asks for one next goes elsewhere.
+        (ErrorClass::NotExecuted, _) => Fate::Unreached,
         (ErrorClass::Executed, _) => Fate::Answered { well: true },
-        (ErrorClass::Unknown, ErrorKind::Unknown) if answered(error) => Fate::Answered { well: false },
         (ErrorClass::Unknown, _) => Fate::Unknown,
     }
 }
