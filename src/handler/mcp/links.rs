@@ -96,9 +96,7 @@ impl Transport for Links {
         let mut connections = Connections::default();
         for slot in &self.slots {
             match &*slot.link.borrow() {
-                Link::Open(connection) | Link::Replacing(connection)
-                    if !is_closed(connection) =>
-                {
+                Link::Open(connection) | Link::Replacing(connection) if !is_closed(connection) => {
                     match connection.in_flight() {
                         0 => connections.idle += 1,
                         _ => connections.active += 1,
