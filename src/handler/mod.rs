@@ -2,6 +2,7 @@
 
 mod builtin;
 mod catalog;
+mod fields;
 mod mcp;
 #[cfg(feature = "nats")]
 mod nats;

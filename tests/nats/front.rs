@@ -24,7 +24,7 @@ impl Front {
     pub(crate) fn at(url: &str, subject: &str, change: impl FnOnce(&mut NatsSettings)) -> Front {
         let mut settings = NatsSettings::new(&[url], subject).unwrap();
         change(&mut settings);
-        let handler: Arc<dyn Handler> = Arc::new(Nats::new(settings));
+        let handler: Arc<dyn Handler> = Arc::new(Nats::new(settings, Arc::default()));
         let server = Embedded::start(vec![("bus", handler)], &document(&[("'#'", "bus")]));
         let options = ConnectOptions::new().client_id("till-7");
         let connecting = Connection::connect(server.addr.to_string(), options);

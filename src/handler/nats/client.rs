@@ -40,7 +40,7 @@ pub(super) struct Outgoing {
 }
 
 /// Why there is no reply. Only the last two may have reached somebody.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
     /// As many wait as may.
     Full,
@@ -48,8 +48,8 @@ pub(super) enum Failure {
     Disconnected,
     /// Its time was over before it was sent.
     Late,
-    /// NATS would not take it.
-    Refused(String),
+    /// It is larger than NATS takes.
+    Refused,
     /// The connection was lost.
     Lost,
     /// No reply came in time.
@@ -62,6 +62,7 @@ pub(super) struct Connection {
     inbox: String,
     waiting: Arc<Waiting>,
     places: Semaphore,
+    max_in_flight: usize,
     listener: AbortHandle,
     connected: watch::Receiver<bool>,
     /// Until then requests wait for the first connection.
@@ -79,8 +80,6 @@ impl Drop for Connection {
 struct Waiting {
     replies: Mutex<HashMap<u64, oneshot::Sender<Message>>>,
     next: AtomicU64,
-    /// Replies that nobody waited for any more.
-    late: AtomicU64,
 }
 
 /// A place among those who wait; gives it back when it is dropped.
@@ -107,9 +106,9 @@ impl Waiting {
     }
 
     fn arrived(&self, number: u64, message: Message) {
-        let sender = self.replies().remove(&number);
-        if sender.is_none_or(|sender| sender.send(message).is_err()) {
-            self.late.fetch_add(1, Ordering::Relaxed);
+        // Whoever gave up on it was told, and counted, then.
+        if let Some(sender) = self.replies().remove(&number) {
+            let _ = sender.send(message);
         }
     }
 
@@ -160,10 +159,17 @@ impl Connection {
             inbox,
             waiting,
             places: Semaphore::new(settings.max_in_flight),
+            max_in_flight: settings.max_in_flight,
             listener: listener.abort_handle(),
             connected,
             patient_until: Instant::now() + settings.connect_timeout,
         })
+    }
+
+    /// Messages that wait for a reply; `None` while there is no connection.
+    pub(super) fn in_flight(&self) -> Option<usize> {
+        let is_connected = self.client.connection_state() == State::Connected;
+        is_connected.then(|| self.max_in_flight - self.places.available_permits())
     }
 
     /// Sends a message and waits for its reply.
@@ -251,9 +257,8 @@ fn unsent(error: &PublishError) -> Failure {
     match error.kind() {
         // The connection's task has ended, with all that was in it.
         PublishErrorKind::Send => Failure::Disconnected,
-        PublishErrorKind::MaxPayloadExceeded | PublishErrorKind::InvalidSubject => {
-            Failure::Refused(error.to_string())
-        }
+        // Subjects are valid by how they are made.
+        PublishErrorKind::MaxPayloadExceeded | PublishErrorKind::InvalidSubject => Failure::Refused,
     }
 }
 

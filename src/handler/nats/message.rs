@@ -3,9 +3,9 @@
 use super::client::Failure;
 use crate::handler::onward;
 use crate::message::{Answer, Call, Reply};
+use crate::telemetry::AttemptOutcome;
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode};
 use bytes::Bytes;
-use mcpd_proto::limits::MAX_TEXT_LEN;
 use mcpd_proto::{ErrorCode, MetaBuf};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -78,17 +78,25 @@ pub(super) fn headers(call: &Call<'_>) -> Result<HeaderMap, Answer<'static>> {
     Ok(headers)
 }
 
+/// An answer, and how to count what it came of.
+pub(super) type Said = (AttemptOutcome, Answer<'static>);
+
+/// Nobody got it.
+fn unheard(text: &'static str) -> Said {
+    let answer = Answer::error(ErrorCode::UPSTREAM_UNAVAILABLE, text);
+    (AttemptOutcome::Refused, answer)
+}
+
 /// The answer that a service's reply is.
-pub(super) fn reply(message: Message) -> Answer<'static> {
+pub(super) fn reply(message: Message) -> Said {
     if message.status == Some(StatusCode::NO_RESPONDERS) {
-        let text = "nobody listens on the subject";
-        return Answer::error(ErrorCode::UPSTREAM_UNAVAILABLE, text);
+        return unheard("nobody listens on the subject");
     }
     let headers = message.headers.unwrap_or_default();
     let Some(error) = header(&headers, SERVICE_ERROR) else {
         let meta = meta(&headers);
         let (code, body) = (None, message.payload);
-        return Reply { code, body, meta }.into();
+        return (AttemptOutcome::Answered, Reply { code, body, meta }.into());
     };
     let mut meta = meta(&headers);
     let status = header(&headers, SERVICE_ERROR_CODE);
@@ -100,7 +108,7 @@ pub(super) fn reply(message: Message) -> Answer<'static> {
         false => message.payload,
     };
     let code = Some(ErrorCode::HANDLER_ERROR);
-    Reply { code, body, meta }.into()
+    (AttemptOutcome::Failed, Reply { code, body, meta }.into())
 }
 
 /// The first value of a header, however its name is written.
@@ -160,15 +168,15 @@ struct Stored {
 }
 
 /// The answer that JetStream's acknowledgement is.
-pub(super) fn acknowledgement(message: Message) -> Answer<'static> {
+pub(super) fn acknowledgement(message: &Message) -> Said {
     if message.status == Some(StatusCode::NO_RESPONDERS) {
-        let text = "no stream takes messages on the subject";
-        return Answer::error(ErrorCode::UPSTREAM_UNAVAILABLE, text);
+        return unheard("no stream takes messages on the subject");
     }
     match serde_json::from_slice(&message.payload) {
         Ok(Acknowledged::Stored(stored)) => {
             // A struct of plain fields is always JSON.
-            Answer::json(serde_json::to_vec(&stored).unwrap_or_default())
+            let json = serde_json::to_vec(&stored).unwrap_or_default();
+            (AttemptOutcome::Answered, Answer::json(json))
         }
         Ok(Acknowledged::Not { error }) => {
             let mut meta = MetaBuf::new();
@@ -176,42 +184,51 @@ pub(super) fn acknowledgement(message: Message) -> Answer<'static> {
             let _ = meta.set_content_type("application/json");
             let body = serde_json::to_vec(&error).unwrap_or_default().into();
             let code = Some(ErrorCode::HANDLER_ERROR);
-            Reply { code, body, meta }.into()
+            (AttemptOutcome::Failed, Reply { code, body, meta }.into())
         }
         Err(_) => {
             let text =
                 "the reply is no acknowledgement of JetStream; is there a stream for the subject?";
-            Answer::error(ErrorCode::UPSTREAM_LOST, text)
+            let answer = Answer::error(ErrorCode::UPSTREAM_LOST, text);
+            (AttemptOutcome::Unknown, answer)
         }
     }
 }
 
-/// The answer where there is no reply.
-pub(super) fn failure(failure: Failure) -> Answer<'static> {
-    let (code, text) = match failure {
+/// The answer where there is no reply. What found no room was no attempt.
+pub(super) fn failure(failure: Failure) -> (Option<AttemptOutcome>, Answer<'static>) {
+    use AttemptOutcome::{NotSent, Refused, TimedOut, Unknown};
+    let (outcome, code, text) = match failure {
         Failure::Full => (
+            None,
             ErrorCode::OVERLOADED,
-            "as many messages wait for their replies as may".to_owned(),
+            "as many messages wait for their replies as may",
         ),
         Failure::Disconnected => (
+            Some(NotSent),
             ErrorCode::UPSTREAM_UNAVAILABLE,
-            "there is no connection to NATS".to_owned(),
+            "there is no connection to NATS",
         ),
         Failure::Late => (
+            Some(NotSent),
             ErrorCode::EXPIRED,
-            "its time was over before it could be sent".to_owned(),
+            "its time was over before it could be sent",
         ),
-        Failure::Refused(why) => (ErrorCode::INVALID_REQUEST, why),
+        Failure::Refused => (
+            Some(Refused),
+            ErrorCode::INVALID_REQUEST,
+            "it is larger than the NATS server takes",
+        ),
         Failure::Lost => (
+            Some(Unknown),
             ErrorCode::UPSTREAM_LOST,
-            "the connection to NATS was lost before the reply came".to_owned(),
+            "the connection to NATS was lost before the reply came",
         ),
         Failure::Timeout => (
+            Some(TimedOut),
             ErrorCode::DEADLINE_EXCEEDED,
-            "no reply came in time".to_owned(),
+            "no reply came in time",
         ),
     };
-    let end = text.floor_char_boundary(MAX_TEXT_LEN);
-    let detail = text[..end].to_owned();
-    Answer::error(code, detail)
+    (outcome, Answer::error(code, text))
 }

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Connecting takes no longer, unless it is told otherwise.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages that wait for a reply: four times what one connection of a client may have in flight by
 /// default.
-const MAX_IN_FLIGHT: usize = 1024;
+pub(super) const MAX_IN_FLIGHT: usize = 1024;
 /// Schemes of the protocol of NATS itself.
 const SCHEMES: [&str; 2] = ["nats", "tls"];
 
@@ -87,10 +87,10 @@ pub(super) fn server(text: &str) -> Result<ServerAddr, String> {
         let text = "holds a name or password; put them into files, and name those";
         return Err(text.to_owned());
     }
-    match SCHEMES.contains(&address.scheme()) {
-        true => Ok(address),
-        false => Err(format!("is of a scheme that is not spoken here; {shape}")),
+    if !SCHEMES.contains(&address.scheme()) || address.host().is_empty() {
+        return Err(format!("is no address that is spoken to here; {shape}"));
     }
+    Ok(address)
 }
 
 /// Reads the template of subjects.
