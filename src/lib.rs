@@ -1,10 +1,12 @@
 //! `mcpd`, a server for MCP (the *Message Communication Protocol*), as a library.
 //!
+//! A server with functions of your own as handlers is put together by [`Server::builder`]; the module
+//! [`function`] says what they may ask for and give. `docs/functions.md` is the guide.
+//!
 //! The program is [`cli::main`] and no more. Below it, [`app::serve`] runs a whole server, with both
 //! ports, signals and drain, from a [`config::Config`].
 //!
-//! Whoever wants the data port inside a process of their own, with handlers of their own, puts its
-//! parts together: a [`router::document`] names the routes, [`handler::Handlers`] what they lead to, a
+//! Whoever wants nothing but the data port inside a process of their own puts its parts together: a [`router::document`] names the routes, [`handler::Handlers`] what they lead to, a
 //! [`scheduler::Scheduler`] bounds what runs, [`dispatch::bind`] makes one table of all, and a [`conn::Listener`] serves it. Signals, the
 //! sidecar port and the drain are the caller's then; orders of a drain go through the
 //! [`conn::Registry`].
@@ -63,10 +65,14 @@ pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod dispatch;
+pub mod function;
 pub mod handler;
 pub mod lifecycle;
 pub mod message;
 pub mod router;
 pub mod scheduler;
+mod server;
 pub mod telemetry;
 pub mod upstream;
+
+pub use server::{Builder, Route, Server, StartError};

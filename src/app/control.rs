@@ -7,6 +7,7 @@ use crate::admin::{
 use crate::background;
 use crate::config::Config;
 use crate::handler::TopicSeen;
+use crate::lifecycle::DrainCause;
 use crate::router::store::StoreError;
 use crate::scheduler::{Load, Scheduler};
 use crate::telemetry::{ConnMetrics, LogControl};
@@ -25,6 +26,8 @@ pub(super) const MAX_WISHES: usize = 16;
 pub(super) struct DrainWish {
     /// Whether to go on to the next stage at once.
     pub(super) hasten: bool,
+    /// Whose wish it is.
+    pub(super) cause: DrainCause,
     /// Told once that is visible.
     pub(super) seen: oneshot::Sender<()>,
 }
@@ -173,7 +176,13 @@ impl Control for Shared {
                 return true;
             }
             let (seen, noticed) = oneshot::channel();
-            if self.wishes.try_send(DrainWish { hasten, seen }).is_err() {
+            let cause = DrainCause::Admin;
+            let wish = DrainWish {
+                hasten,
+                cause,
+                seen,
+            };
+            if self.wishes.try_send(wish).is_err() {
                 return false;
             }
             let noticed = tokio::time::timeout(patience, noticed).await;

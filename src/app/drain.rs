@@ -98,8 +98,9 @@ impl Drain {
     fn new(server: &Server, cause: DrainCause) -> Drain {
         let (began, windows) = (Instant::now(), server.config.drain.windows());
         let plan = match cause {
-            // Somebody waits at a terminal: no need for an endpoint to be removed meanwhile.
-            DrainCause::Interrupt => DrainPlan::interactive(windows, began),
+            // Somebody waits, at a terminal or in this process: no need for an endpoint to be removed
+            // meanwhile.
+            DrainCause::Interrupt | DrainCause::Host => DrainPlan::interactive(windows, began),
             _ => DrainPlan::new(windows, began),
         };
         let first = server.registry.ids();

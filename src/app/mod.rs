@@ -5,6 +5,7 @@ mod check;
 mod control;
 mod descriptors;
 mod drain;
+mod embedding;
 mod reload;
 mod routes;
 mod settings;
@@ -13,6 +14,7 @@ mod trust;
 mod watched;
 
 pub use check::{Check, check};
+pub use embedding::{Addresses, Embedding, Host};
 
 use crate::admin::{self, Api, Ports, Status};
 use crate::auth::Auth;
@@ -26,6 +28,7 @@ use crate::telemetry::{
     Spans,
 };
 use control::{DrainWish, MAX_WISHES, Shared};
+use embedding::Embedded;
 use routes::Routes;
 use std::io;
 use std::net::SocketAddr;
@@ -47,9 +50,21 @@ pub type Reload = Box<dyn Fn() -> Result<Config, String>>;
 /// Runs a server until it is told to stop. Returns once everything is drained.
 ///
 /// # Errors
-/// Something without which there is no point in trying again: no threads, no signals, a second
-/// server in one process.
+/// Something without which there is no point in trying again: no threads, no signals.
 pub fn serve(config: Config, observed: Observed, reload: Reload) -> io::Result<()> {
+    serve_with(config, observed, reload, Embedding::default())
+}
+
+/// Runs a server with what a program brings along.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_with(
+    config: Config,
+    observed: Observed,
+    reload: Reload,
+    embedding: Embedding,
+) -> io::Result<()> {
     // The control loop, timers, and the work of handlers that do not answer at once.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.data.worker_threads())
@@ -57,7 +72,7 @@ pub fn serve(config: Config, observed: Observed, reload: Reload) -> io::Result<(
         .enable_all()
         .build()?;
     let served = runtime.block_on(async {
-        let server = Server::start(config, observed, reload)?;
+        let server = Server::start(config, observed, reload, embedding)?;
         server.run().await;
         Ok(())
     });
@@ -86,6 +101,14 @@ pub fn observe(config: &Config) -> Result<Observed, LogError> {
     Ok(Observed { logs, spans })
 }
 
+impl Observed {
+    /// Spans as they are configured, and the log of whoever set it up.
+    pub fn unlogged(config: &Config) -> Observed {
+        let spans = Spans::new(settings::traces(config));
+        Observed { logs: None, spans }
+    }
+}
+
 /// A running server.
 struct Server {
     config: Config,
@@ -110,23 +133,42 @@ struct Server {
     signals: Signals,
     accepting: Option<JoinHandle<()>>,
     ports: Ports,
-    sidecar_bound: bool,
+    sidecar: Option<SocketAddr>,
     admin_bound: bool,
+    embedded: Embedded,
+    /// Threads end when it is gone.
+    running: watch::Sender<()>,
 }
 
 /// The signals that mean something.
 struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+    terminate: Awaited,
+    interrupt: Awaited,
+    hangup: Awaited,
+}
+
+/// A signal, or one that never comes because it is not this server's.
+struct Awaited(Option<Signal>);
+
+impl Awaited {
+    async fn recv(&mut self) {
+        match &mut self.0 {
+            Some(signal) => {
+                signal.recv().await;
+            }
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Signals {
-    fn listen() -> io::Result<Signals> {
+    /// Signals are the whole program's: a server that is a part of one leaves them alone.
+    fn listen(wanted: bool) -> io::Result<Signals> {
+        let listen = |kind| wanted.then(|| signal(kind)).transpose().map(Awaited);
         Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
         })
     }
 }
@@ -140,24 +182,41 @@ enum Wake {
 }
 
 impl Server {
-    fn start(config: Config, observed: Observed, reload: Reload) -> io::Result<Server> {
+    fn start(
+        config: Config,
+        observed: Observed,
+        reload: Reload,
+        embedding: Embedding,
+    ) -> io::Result<Server> {
         let Observed { logs, mut spans } = observed;
+        let Embedding {
+            handlers,
+            document,
+            host,
+        } = embedding;
         descriptors::raise_limit();
-        let exporter = Exporter::install().map_err(io::Error::other)?;
-        let exporter = Arc::new(exporter.with_logs(logs.clone()));
+        let exporter = Arc::new(Exporter::install().with_logs(logs.clone()));
         let metrics = ProcessMetrics::new(Phase::ALL.map(Phase::name));
         let catalog = Arc::new(RouteCatalog::default());
         let (conn_metrics, sampling) = watch_connections(&mut spans, &config, &catalog);
         exporter.show(Arc::clone(&conn_metrics));
         let threads = config.data.worker_threads();
         let pulses = threads::pulses(threads);
-        let workers = threads::start_workers(&pulses, threads)?;
+        let (running, ended) = watch::channel(());
+        let workers = threads::start_workers(&pulses, threads, &ended)?;
         exporter.watch("data", workers.iter().map(Handle::metrics));
         exporter.watch("work", [Handle::current().metrics()]);
         let (lifecycle, registry) = (Lifecycle::new(), Arc::new(Registry::default()));
         let queues = Arc::clone(exporter.queues());
         let scheduler = Arc::new(Scheduler::new(scheduler::DEFAULT_LIMITS, queues));
-        let routes = Routes::new(&config, Arc::clone(&scheduler), catalog, metrics.clone());
+        let own = (handlers, document);
+        let routes = Routes::new(
+            &config,
+            own,
+            Arc::clone(&scheduler),
+            catalog,
+            metrics.clone(),
+        );
         let routes = Arc::new(routes);
         let settings = watch::Sender::new(settings::connections(&config));
         let status = Status {
@@ -171,6 +230,8 @@ impl Server {
             exporter,
         };
         let (wish, wishes) = mpsc::channel(MAX_WISHES);
+        let signals = Signals::listen(host.is_none())?;
+        let embedded = Embedded::new(host, &wish);
         let shared = Arc::new(Shared::new(
             Arc::clone(&routes),
             Arc::clone(&scheduler),
@@ -181,7 +242,6 @@ impl Server {
         ));
         let api = admin_api(&config, &shared, sampling.clone(), &status)?;
         tokio::spawn(access::watch(Arc::clone(&api), Arc::clone(&shared)));
-        let signals = Signals::listen()?;
         Ok(Server {
             config,
             reload,
@@ -204,8 +264,10 @@ impl Server {
             signals,
             accepting: None,
             ports: Ports::default(),
-            sidecar_bound: false,
+            sidecar: None,
             admin_bound: false,
+            embedded,
+            running,
         })
     }
 
@@ -243,6 +305,9 @@ impl Server {
                 Err(what) => what,
             };
             self.transition(Event::Fault { what: what.clone() });
+            if self.embedded.failed(&what) {
+                return Some(DrainCause::Host);
+            }
             let random = (crate::telemetry::random_unit() * u64::MAX as f64) as u64;
             let wait = backoff.next_delay(random).max(LEAST_PAUSE);
             tracing::error!(%what, ?wait, "cannot serve, trying again");
@@ -275,12 +340,13 @@ impl Server {
 
     /// Keeps the wish until it shows.
     fn wished(&mut self, wish: DrainWish) -> DrainCause {
+        let cause = wish.cause;
         self.wish = Some(wish);
-        DrainCause::Admin
+        cause
     }
 
     async fn try_start(&mut self) -> Result<(), String> {
-        if !self.sidecar_bound {
+        if self.sidecar.is_none() {
             let addr = self.config.sidecar.listen;
             let error = |error: io::Error| format!("cannot listen on {addr} (sidecar): {error}");
             let listener = admin::bind(addr).map_err(error)?;
@@ -288,26 +354,44 @@ impl Server {
             let api = self.config.admin.listen.is_none();
             let api = api.then(|| Arc::clone(&self.api));
             let router = admin::router(self.status.clone(), api);
-            threads::start_http("sidecar", listener, router, self.ports.gate()).map_err(error)?;
-            self.sidecar_bound = true;
-            say("sidecar", bound);
+            let ended = self.running.subscribe();
+            let gate = self.ports.gate();
+            threads::start_http("sidecar", listener, router, gate, ended).map_err(error)?;
+            self.sidecar = Some(bound);
+            self.say("sidecar", bound);
         }
         if let Some(addr) = self.config.admin.listen.filter(|_| !self.admin_bound) {
             let error = |error: io::Error| format!("cannot listen on {addr} (admin): {error}");
             let listener = admin::bind(addr).map_err(error)?;
             let bound = listener.local_addr().map_err(error)?;
             let router = admin::admin_router(Arc::clone(&self.api));
-            threads::start_http("admin", listener, router, self.ports.gate()).map_err(error)?;
+            let ended = self.running.subscribe();
+            let gate = self.ports.gate();
+            threads::start_http("admin", listener, router, gate, ended).map_err(error)?;
             self.admin_bound = true;
-            say("admin", bound);
+            self.say("admin", bound);
         }
         trust::load(self)?;
         self.routes.load_first().await?;
         let listener = self.bind_data()?;
-        say("data", listener.local_addr());
+        let data = listener.local_addr();
+        self.say("data", data);
         self.accepting = Some(tokio::spawn(listener.run()));
         trust::watch(self);
+        if let Some(sidecar) = self.sidecar {
+            self.embedded.started(Addresses { data, sidecar });
+        }
         Ok(())
+    }
+
+    /// Tells on standard output where a port is, for people and for scripts that asked for port 0. Logs
+    /// go to standard error. A server in somebody else's program tells that instead.
+    fn say(&self, port: &str, addr: SocketAddr) {
+        use io::Write;
+        if !self.embedded.is_hosted() {
+            // Nobody may be listening; that is no reason not to serve.
+            let _ = writeln!(io::stdout(), "{port} listening on {addr}");
+        }
     }
 
     fn bind_data(&self) -> Result<Listener<Dispatcher>, String> {
@@ -381,12 +465,4 @@ fn admin_api(
         rules,
         max_document,
     )))
-}
-
-/// Tells on standard output where a port is, for people and for scripts that asked for port 0. Logs
-/// go to standard error.
-fn say(port: &str, addr: SocketAddr) {
-    use io::Write;
-    // Nobody may be listening; that is no reason not to serve.
-    let _ = writeln!(io::stdout(), "{port} listening on {addr}");
 }

@@ -45,6 +45,8 @@ pub(super) struct Routes {
 
 /// What a table is made of.
 struct State {
+    /// Handlers that the program has brought along, which stand for configured ones of their names.
+    own: Handlers,
     handler_configs: BTreeMap<String, HandlerConfig>,
     /// `None` until they are first built.
     handlers: Option<Handlers>,
@@ -57,7 +59,8 @@ impl State {
         if let Some(handlers) = &self.handlers {
             return Ok(handlers.clone());
         }
-        let handlers = settings::handlers(&self.handler_configs, None)?;
+        let mut handlers = settings::handlers(&self.handler_configs, None)?;
+        handlers.extend(&self.own);
         Ok(self.handlers.insert(handlers).clone())
     }
 }
@@ -65,11 +68,18 @@ impl State {
 impl Routes {
     pub(super) fn new(
         config: &Config,
+        (own, document): (Handlers, Option<Document>),
         scheduler: Arc<Scheduler>,
         catalog: Arc<RouteCatalog>,
         metrics: ProcessMetrics,
     ) -> Routes {
-        let (store, source) = open_store(config);
+        let (store, source) = match document {
+            Some(document) if config.routes.file.is_none() => {
+                let store: Arc<dyn RouteStore> = Arc::new(MemoryStore::new(document));
+                (store, "the program".to_owned())
+            }
+            _ => open_store(config),
+        };
         settings::schedule(&scheduler, config);
         Routes {
             store,
@@ -79,6 +89,7 @@ impl Routes {
             catalog,
             metrics,
             state: Mutex::new(State {
+                own,
                 handler_configs: config.handlers.clone(),
                 handlers: None,
                 revision_on_answers: config.routes.revision_on_answers,
@@ -215,11 +226,12 @@ impl Routes {
     /// The live routes cannot be served with them; the old ones stay.
     pub(super) fn reconfigure(&self, config: &Config) -> Result<(), String> {
         let mut state = self.state();
-        let handlers = {
+        let mut handlers = {
             let before = state.handlers.as_ref();
             let before = before.map(|handlers| (&state.handler_configs, handlers));
             settings::handlers(&config.handlers, before)?
         };
+        handlers.extend(&state.own);
         let on_answers = config.routes.revision_on_answers;
         let live = self.live();
         if let Some(live) = &live {

@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -28,16 +29,21 @@ pub(super) fn pulses(threads: usize) -> Arc<[Pulse]> {
 /// Starts the data threads, each with a runtime of its own. Connections stay on the
 /// thread they were given to: no stealing, no shared run queue, and its buffers stay in its cache.
 /// Their runtimes wait for sockets only; time passes on the runtime this is called from.
-pub(super) fn start_workers(pulses: &Arc<[Pulse]>, threads: usize) -> io::Result<Vec<Handle>> {
-    let workers: Vec<Handle> = (0..threads).map(start_worker).collect::<io::Result<_>>()?;
+pub(super) fn start_workers(
+    pulses: &Arc<[Pulse]>,
+    threads: usize,
+    running: &watch::Receiver<()>,
+) -> io::Result<Vec<Handle>> {
+    let workers = (0..threads).map(|at| start_worker(at, running.clone()));
+    let workers: Vec<Handle> = workers.collect::<io::Result<_>>()?;
     tokio::spawn(pulse(workers.clone(), Arc::clone(pulses)));
     Ok(workers)
 }
 
-fn start_worker(at: usize) -> io::Result<Handle> {
+fn start_worker(at: usize, running: watch::Receiver<()>) -> io::Result<Handle> {
     let runtime = Builder::new_current_thread().enable_io().build()?;
     let handle = runtime.handle().clone();
-    spawn(format!("data-{at}"), runtime, std::future::pending())?;
+    spawn(format!("data-{at}"), runtime, over(running))?;
     Ok(handle)
 }
 
@@ -65,12 +71,18 @@ async fn pulse(workers: Vec<Handle>, pulses: Arc<[Pulse]>) {
     }
 }
 
-/// Serves a port that speaks HTTP on a thread of its own until the process ends.
+/// Resolves when the server is over, whose own the other end is.
+async fn over(mut running: watch::Receiver<()>) {
+    while running.changed().await.is_ok() {}
+}
+
+/// Serves a port that speaks HTTP on a thread of its own until the server is over.
 pub(super) fn start_http(
     name: &'static str,
     listener: TcpListener,
     router: Router,
     gate: Gate,
+    running: watch::Receiver<()>,
 ) -> io::Result<()> {
     let mut builder = Builder::new_current_thread();
     let runtime = builder
@@ -78,8 +90,11 @@ pub(super) fn start_http(
         .max_blocking_threads(BESIDE_HTTP)
         .build()?;
     spawn(name.to_owned(), runtime, async move {
-        if let Err(error) = admin::serve(listener, router, gate).await {
-            tracing::error!(%error, port = name, "a port is lost");
+        tokio::select! {
+            () = over(running) => {}
+            Err(error) = admin::serve(listener, router, gate) => {
+                tracing::error!(%error, port = name, "a port is lost");
+            }
         }
     })
 }

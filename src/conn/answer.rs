@@ -4,7 +4,7 @@ use super::Route;
 use super::lanes::{Lanes, SHARED_BODY_MIN};
 use crate::message::{Answer, Body};
 use mcpd_proto::limits::{HEADER_LEN, MAX_TEXT_LEN};
-use mcpd_proto::{ErrorCode, ErrorFrame, Meta, MetaBuf, Request, Response, Trace};
+use mcpd_proto::{Class, ErrorCode, ErrorFrame, Meta, MetaBuf, Request, Response, Trace};
 
 /// The parts of a request that its answer repeats.
 #[derive(Debug, Clone, Copy)]
@@ -86,15 +86,7 @@ pub(super) fn put(
             put_error(lanes, head, meta, *code, detail.as_bytes(), peer_max)
         }
         Answer::Reply(reply) => match reply.code {
-            Some(ErrorCode::HANDLER_ERROR) => {
-                let code = ErrorCode::HANDLER_ERROR;
-                put_error(lanes, head, meta, code, &reply.body, peer_max)
-            }
-            Some(code) => {
-                // Any other code comes with a text, which what an upstream says may not be.
-                let text = String::from_utf8_lossy(&reply.body);
-                put_error(lanes, head, meta, code, text.as_bytes(), peer_max)
-            }
+            Some(code) => put_error_of(lanes, head, meta, code, &reply.body, peer_max),
             None => {
                 let body = Body::Shared(reply.body.clone());
                 put_response(lanes, head, meta, &body, peer_max)
@@ -161,6 +153,27 @@ fn put_error(
     fit(&mut frame, peer_max);
     lanes.push(head.lane, |out| frame.encode(out));
     Some(code)
+}
+
+/// Puts an error that somebody else has thought of, which must not break the protocol.
+fn put_error_of(
+    lanes: &mut Lanes,
+    head: &Head,
+    meta: Meta<'_>,
+    code: ErrorCode,
+    detail: &[u8],
+    peer_max: u32,
+) -> Option<ErrorCode> {
+    if code == ErrorCode::HANDLER_ERROR {
+        return put_error(lanes, head, meta, code, detail, peer_max);
+    }
+    // An error of the connection has no place on a request.
+    let code = match code.class() {
+        Class::Connection => ErrorCode::INTERNAL,
+        _ => code,
+    };
+    let text = String::from_utf8_lossy(detail);
+    put_error(lanes, head, meta, code, text.as_bytes(), peer_max)
 }
 
 /// Shortens the text of an ERROR to what the peer takes. The code goes out whatever the peer says: a

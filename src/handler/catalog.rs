@@ -21,6 +21,13 @@ impl Handlers {
         self.by_name.insert(name.into(), handler);
     }
 
+    /// Takes those of `others`, in place of ones with their names.
+    pub fn extend(&mut self, others: &Handlers) {
+        let others = others.by_name.iter();
+        let others = others.map(|(name, handler)| (name.clone(), Arc::clone(handler)));
+        self.by_name.extend(others);
+    }
+
     /// The handler of a name.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Handler>> {
         self.by_name.get(name)

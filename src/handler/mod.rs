@@ -2,7 +2,8 @@
 
 mod builtin;
 mod catalog;
-mod fields;
+mod document;
+mod http;
 mod mcp;
 #[cfg(feature = "nats")]
 mod nats;
@@ -12,11 +13,15 @@ mod template;
 
 pub use builtin::{Delay, Discard, Echo, Latency, Monitor, Static};
 pub use catalog::Handlers;
+pub use document::{Document, Entry, MAX_BYTES as MAX_DOCUMENT_BYTES};
+pub(crate) use http::host_and_port;
+pub use http::{HashBy, Http, HttpSettings, HttpVersion, TlsSettings};
 pub use mcp::{Mcp, McpSettings};
 #[cfg(feature = "nats")]
 pub use nats::{Nats, NatsCredentials, NatsMode, NatsSettings, NatsTls};
 
 use crate::message::{Call, Outcome};
+use crate::upstream::Care;
 use std::time::Duration;
 
 /// Answers the requests of a route.
@@ -47,6 +52,11 @@ pub trait Handler: Send + Sync + 'static {
     /// before it gets here.
     fn forwards(&self) -> bool {
         false
+    }
+
+    /// The care for whom it asks, for a handler that reaches out.
+    fn upstream(&self) -> Option<&dyn Care> {
+        None
     }
 
     /// The topics that were heard last, at most `limit`, for a handler that remembers them.

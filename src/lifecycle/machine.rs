@@ -82,6 +82,8 @@ pub enum DrainCause {
     Interrupt,
     /// A request to the admin API.
     Admin,
+    /// The program that has this server in it.
+    Host,
 }
 
 impl fmt::Display for DrainCause {
@@ -90,6 +92,7 @@ impl fmt::Display for DrainCause {
             Self::Terminate => "SIGTERM",
             Self::Interrupt => "SIGINT",
             Self::Admin => "the admin API",
+            Self::Host => "its program",
         })
     }
 }

@@ -25,10 +25,10 @@ pub use queue::QueueMetrics;
 pub(crate) use queue::ShedReason;
 pub(crate) use random::random_unit;
 pub use routes::{RouteCatalog, RouteLabel, RouteStats};
+pub(crate) use trace::{Attempt, Record, Traced};
 pub use trace::{
     CallSpan, OtlpError, OtlpProtocol, Sampling, SamplingError, SamplingSettings, Spans,
     TraceSettings,
 };
-pub(crate) use trace::{Record, Traced};
 pub(crate) use upstream::AttemptOutcome;
 pub use upstream::{UpstreamCatalog, UpstreamGauges, UpstreamStats};

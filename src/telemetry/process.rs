@@ -8,10 +8,10 @@ use super::queue::QueueMetrics;
 use super::trace;
 use super::upstream::UpstreamCatalog;
 use metrics::{counter, gauge};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::RuntimeMetrics;
 
@@ -27,24 +27,28 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Becomes the recorder of the `metrics` facade for this process.
-    ///
-    /// # Errors
-    /// There is another recorder already.
-    pub fn install() -> Result<Exporter, BuildError> {
-        let text = PrometheusBuilder::new().install_recorder()?;
+    /// Becomes the recorder of the `metrics` facade for this process. Further servers of the process
+    /// share it. Where the program has a recorder of its own, that one gets what goes through the facade,
+    /// and the page shows the rest.
+    pub fn install() -> Exporter {
+        static TEXT: OnceLock<PrometheusHandle> = OnceLock::new();
+        let text = TEXT.get_or_init(|| {
+            let recorder = PrometheusBuilder::new().build_recorder();
+            let text = recorder.handle();
+            let _ = metrics::set_global_recorder(recorder);
+            text
+        });
         catalog::describe();
         trace::register();
-        let process = Collector::default();
-        Ok(Exporter {
-            text,
-            process,
+        Exporter {
+            text: text.clone(),
+            process: Collector::default(),
             conn: Mutex::new(None),
             queues: Arc::default(),
             upstreams: Arc::default(),
             runtimes: Mutex::default(),
             logs: None,
-        })
+        }
     }
 
     /// Shows what these logs count too.

@@ -11,6 +11,7 @@
 mod attempt;
 mod balance;
 mod breaker;
+mod care;
 mod discover;
 mod ejection;
 mod endpoint;
@@ -28,6 +29,7 @@ mod window;
 pub use attempt::{Fate, Sent, Tried, Try};
 pub use balance::key_of;
 pub use breaker::{BreakerSettings, BreakerState};
+pub use care::Care;
 pub use discover::{BoxFuture, Discover, Names, Resolve, SystemResolver};
 pub use ejection::{EjectionSettings, Place};
 pub use endpoint::{Connections, Endpoint, EndpointView, Transport};
@@ -41,7 +43,6 @@ use crate::telemetry::{UpstreamGauges, UpstreamStats, random_unit};
 use endpoints::Endpoints;
 use mcpd_client::Budget;
 use slots::{Slot, Slots};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use upkeep::Upkeep;
@@ -151,35 +152,6 @@ impl<T: Transport> Upstream<T> {
     /// How it is cared for.
     pub fn settings(&self) -> &Settings {
         &self.settings
-    }
-
-    /// Every endpoint, in the order of their addresses.
-    pub fn views(&self) -> Vec<EndpointView> {
-        self.endpoints.views(now())
-    }
-
-    /// Attempts that wait for a connection.
-    pub fn pending(&self) -> usize {
-        self.slots.pending()
-    }
-
-    /// What the adaptive limit has come to, where there is one.
-    pub fn adaptive_limit(&self) -> Option<usize> {
-        self.slots.limit()
-    }
-
-    /// An operator takes an endpoint out; gives whether there is one. What it has under way goes on.
-    pub fn remove(&self, addr: SocketAddr) -> bool {
-        let endpoint = self.endpoints.find(addr);
-        endpoint.inspect(|endpoint| endpoint.remove()).is_some()
-    }
-
-    /// An operator puts an endpoint back, whoever took it out; its breaker is closed. Gives whether there is
-    /// one.
-    pub fn restore(&self, addr: SocketAddr) -> bool {
-        let endpoint = self.endpoints.find(addr);
-        let restored = endpoint.inspect(|endpoint| endpoint.restore(now()));
-        restored.is_some()
     }
 
     fn gauges(&self) -> UpstreamGauges {

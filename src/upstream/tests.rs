@@ -174,9 +174,12 @@ async fn more_than_may_wait_are_told_so_at_once() {
     assert!(!refused.unknown);
     drop(running);
     assert!(tokio::time::timeout(soon, &mut waiting).await.is_err());
-    assert_eq!((upstream.pending(), upstream.views()[0].in_flight), (0, 1));
+    assert_eq!(
+        (upstream.pending(), upstream.endpoints()[0].in_flight),
+        (0, 1)
+    );
     drop(waiting);
-    assert_eq!(upstream.views()[0].in_flight, 0, "given up");
+    assert_eq!(upstream.endpoints()[0].in_flight, 0, "given up");
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,7 +204,7 @@ async fn a_hedge_answers_for_one_that_hangs() {
     });
     assert!(matches!(ran.await.end, End::Answer("from the other")));
     assert_eq!(began.elapsed(), Duration::from_millis(50));
-    assert!(upstream.views().iter().all(|view| view.in_flight == 0));
+    assert!(upstream.endpoints().iter().all(|view| view.in_flight == 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -256,8 +259,8 @@ async fn a_name_is_looked_up_again_in_time_and_sooner_when_nobody_is_there() {
     };
     let stats = Arc::default();
     let upstream = Upstream::new("test", settings, Arc::new(names), Box::new(|_| Wire), stats);
-    let shown = |upstream: &Upstream<Wire>| {
-        let views = upstream.views().into_iter();
+    let shown = |upstream: &Arc<Upstream<Wire>>| {
+        let views = Care::endpoints(upstream).into_iter();
         views
             .map(|view| view.addr.ip().to_string())
             .collect::<Vec<_>>()

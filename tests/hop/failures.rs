@@ -43,7 +43,7 @@ fn what_was_sent_to_a_server_that_is_killed_is_lost_and_its_successor_is_found()
     let next = slow(&dir).spawn();
     let (addr, sidecar) = (next.data, next.sidecar);
     let front = Front::new(&[addr], |mut settings| {
-        settings.upstream.breaker.consecutive = 0;
+        settings.care().breaker.consecutive = 0;
         settings
     });
     assert_eq!(front.ask("echo", "1").unwrap().body(), "1");
@@ -147,10 +147,7 @@ fn breaks_off(end: impl FnOnce(std::net::TcpStream) + Send + 'static) -> SocketA
 
 /// The same with one connection, so that it is the one that breaks off.
 fn front_of(addr: SocketAddr) -> Front {
-    Front::new(&[addr], |mut settings| {
-        settings.connections = 1;
-        settings
-    })
+    Front::new(&[addr], |settings| settings.connections(1))
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use crate::embedded::{Embedded, document};
 use mcpd::handler::{Handler, Mcp, McpSettings};
 use mcpd::message::{Answer as Said, Body, Call, Outcome};
-use mcpd::upstream::{Names, SystemResolver};
 use mcpd_client::{Answer, ConnectOptions, Connection, Error, ErrorCode, RequestBuilder};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,8 +19,7 @@ pub(crate) fn leads_to(
 ) -> Arc<dyn Handler> {
     let hosts = servers.iter();
     let hosts = hosts.map(|addr| (addr.ip().to_string(), addr.port()));
-    let names = Names::new(hosts.collect(), Arc::new(SystemResolver));
-    let settings = change(McpSettings::new(Arc::new(names)));
+    let settings = change(McpSettings::new(hosts.collect()));
     Arc::new(Mcp::new("next", settings, Arc::default()))
 }
 

@@ -5,8 +5,9 @@ use crate::front::{Does, Front, code, far, leads_to, says};
 use crate::support::{Server, Start, scratch, write_routes};
 use mcpd::handler::{Echo, Handler, Mcp, McpSettings};
 use mcpd::message::{Answer, Call, Outcome, Reply};
-use mcpd::upstream::{BoxFuture, Discover};
+use mcpd::upstream::{BoxFuture, Resolve};
 use mcpd_client::{ErrorCode, MetaBuf, Trace};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -196,8 +197,10 @@ fn a_topic_that_cannot_be_made_is_refused_here() {
 fn a_loop_of_servers_ends_when_no_hops_are_left() {
     // Two servers that lead to each other; the address of one is known when both are there.
     let first = Arc::<OnceLock<SocketAddr>>::default();
-    let settings = McpSettings::new(Arc::new(Later(Arc::clone(&first))));
-    let to_first = Arc::new(Mcp::new("next", settings, Arc::default()));
+    let settings = McpSettings::new(vec![("first".to_owned(), 1)]);
+    let resolver = Arc::new(Later(Arc::clone(&first)));
+    let to_first = Mcp::with_resolver("next", settings, Arc::default(), resolver);
+    let to_first = Arc::new(to_first);
     let counting = Arc::new(Counting(to_first, AtomicUsize::new(0)));
     let handler = Arc::clone(&counting) as Arc<dyn Handler>;
     let b = Embedded::start(vec![("next", handler)], &document(&[("'#'", "next")]));
@@ -215,14 +218,14 @@ fn a_loop_of_servers_ends_when_no_hops_are_left() {
 /// An address that becomes known.
 struct Later(Arc<OnceLock<SocketAddr>>);
 
-impl Discover for Later {
-    fn fixed(&self) -> Option<Vec<SocketAddr>> {
-        None
-    }
-
-    fn find(&self) -> BoxFuture<'_, Result<Vec<SocketAddr>, String>> {
+impl Resolve for Later {
+    fn resolve<'a>(&'a self, _: &'a str, _: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         let known = self.0.get().copied();
-        Box::pin(async move { known.map(|addr| vec![addr]).ok_or("not yet".to_owned()) })
+        Box::pin(async move {
+            known
+                .map(|addr| vec![addr])
+                .ok_or(io::Error::other("not yet"))
+        })
     }
 }
 

@@ -13,6 +13,7 @@ mod client;
 mod config;
 mod drain;
 mod embedded;
+mod functions;
 mod health;
 mod ledger;
 mod lifecycle;

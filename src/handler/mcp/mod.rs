@@ -1,95 +1,51 @@
 //! `mcp`: hands requests on to other MCP servers.
+//!
+//! A call becomes a [`request`], goes out on one of few connections that all of them share ([`links`]),
+//! and what comes back becomes an [`answer`] again. How often and whom is asked is the business of
+//! [`Upstream`]; the connections themselves repeat nothing.
 
 mod answer;
 mod links;
 mod request;
+mod settings;
 
-use super::onward::DEFAULT_HOPS;
-use super::template::{Template, TemplateError};
+pub use settings::McpSettings;
+
 use super::{Handler, reach};
 use crate::message::{Answer, Call, Outcome};
-use crate::telemetry::UpstreamStats;
-use crate::upstream::{self, Discover, Order, Tried, Try, Upstream};
+use crate::telemetry::{Attempt, CallSpan, UpstreamStats};
+use crate::upstream::{Care, Fate, Names, Order, Resolve, SystemResolver, Tried, Try, Upstream};
 use links::{Dial, Links};
 use mcpd_client::{ConnectOptions, Connection};
 use request::Onward;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Connections to one server, unless it is told otherwise: one carries as much as its server lets be
-/// in flight, two keep one's trouble from being everybody's.
-pub(crate) const DEFAULT_CONNECTIONS: usize = 2;
-
-/// What a handler of type `mcp` is told.
-#[derive(Clone)]
-pub struct McpSettings {
-    /// Which servers there are.
-    pub discover: Arc<dyn Discover>,
-    /// How connections are opened, and what is shown there.
-    pub connect: ConnectOptions,
-    /// Connections to each server.
-    pub connections: usize,
-    /// Topics go along as they are, or as this makes them.
-    topic: Option<Template>,
-    /// Hops that a request gets which does not say itself how many are left; it never has more.
-    pub hops: u8,
-    /// The care for the servers.
-    pub upstream: upstream::Settings,
-}
-
-impl McpSettings {
-    /// The defaults for these servers.
-    pub fn new(discover: Arc<dyn Discover>) -> McpSettings {
-        McpSettings {
-            discover,
-            connect: ConnectOptions::new(),
-            connections: DEFAULT_CONNECTIONS,
-            topic: None,
-            hops: DEFAULT_HOPS,
-            upstream: upstream::Settings {
-                // What two connections carry, not what a hundred do.
-                max_running: 512,
-                max_pending: 512,
-                ..upstream::Settings::default()
-            },
-        }
-    }
-
-    /// Rewrites topics by a template, such as `eu/{topic}` or `orders/{2..}`.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn topic(mut self, template: &str) -> Result<McpSettings, String> {
-        let template = Template::parse(template);
-        self.topic = Some(template.map_err(|error: TemplateError| error.to_string())?);
-        Ok(self)
-    }
-}
-
-/// Hands requests on to other servers, over few connections that all of them share.
+/// Hands requests on to other servers. See `docs/handlers.md`.
 pub struct Mcp {
-    topic: Option<Template>,
-    hops: u8,
+    settings: McpSettings,
     upstream: Arc<Upstream<Links>>,
 }
 
 impl Mcp {
-    /// The handler of this name.
+    /// A handler of this name, which its counts go by.
     pub fn new(name: &str, settings: McpSettings, stats: Arc<UpstreamStats>) -> Mcp {
-        let McpSettings {
-            discover,
-            connect,
-            connections,
-            topic,
-            hops,
-            upstream,
-        } = settings;
-        let links = move |addr| Links::new(&dial(addr, connect.clone()), connections);
-        Mcp {
-            topic,
-            hops,
-            upstream: Upstream::new(name, upstream, discover, Box::new(links), stats),
-        }
+        Mcp::with_resolver(name, settings, stats, Arc::new(SystemResolver))
+    }
+
+    /// The same, with names resolved by somebody else than the system.
+    pub fn with_resolver(
+        name: &str,
+        settings: McpSettings,
+        stats: Arc<UpstreamStats>,
+        resolver: Arc<dyn Resolve>,
+    ) -> Mcp {
+        let (options, connections) = (settings.options(), settings.connections);
+        let connect = move |addr| Links::new(&dial(addr, options.clone()), connections);
+        let names = Arc::new(Names::new(settings.endpoints.clone(), resolver));
+        let care = settings.care.clone();
+        let upstream = Upstream::new(name, care, names, Box::new(connect), stats);
+        Mcp { settings, upstream }
     }
 }
 
@@ -102,32 +58,62 @@ fn dial(addr: SocketAddr, options: ConnectOptions) -> Arc<Dial> {
 
 impl Handler for Mcp {
     fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
-        let onward = match Onward::of(call, self.topic.as_ref(), self.hops) {
+        let McpSettings {
+            topic,
+            hops,
+            hash_by,
+            ..
+        } = &self.settings;
+        let onward = match Onward::of(call, topic.as_ref(), *hops) {
             Ok(onward) => onward,
             Err(refusal) => return Outcome::Now(refusal),
         };
         let order = Order {
-            key: None,
+            key: hash_by.as_ref().and_then(|by| by.key(call)),
             deadline: call.deadline(),
         };
-        let upstream = Arc::clone(&self.upstream);
+        let (upstream, span) = (Arc::clone(&self.upstream), call.span.cloned());
         Outcome::Later(Box::pin(async move {
-            let ran = upstream.run(order, |one| attempt(&onward, one)).await;
-            reach::answer(ran)
+            let attempt = |given| attempt(&onward, span.as_ref(), given);
+            reach::answer(upstream.run(order, attempt).await)
         }))
     }
 
     fn forwards(&self) -> bool {
         true
     }
+
+    fn upstream(&self) -> Option<&dyn Care> {
+        Some(&self.upstream)
+    }
 }
 
-async fn attempt(onward: &Onward, one: Try<Links>) -> Tried<Answer<'static>> {
-    let connection = match one.endpoint.transport.connection().await {
-        Ok(connection) => connection,
-        Err(error) => return answer::unreached(&error),
+/// One attempt.
+async fn attempt(
+    onward: &Onward,
+    span: Option<&Arc<CallSpan>>,
+    given: Try<Links>,
+) -> Tried<Answer<'static>> {
+    let mut attempt = Attempt::begin(span, "mcp", given.endpoint.addr);
+    let tried = match given.endpoint.transport.connection().await {
+        Ok(connection) => {
+            // From here on the connection alone knows whether it went out.
+            given.sent().set();
+            let request = onward.on(&connection, given.until, attempt.trace());
+            answer::tried(request.send().await)
+        }
+        Err(error) => answer::unreached(&error),
     };
-    // From here on the connection alone knows whether it went out.
-    one.sent().set();
-    answer::tried(onward.on(&connection, one.until).send().await)
+    if !matches!(tried.fate, Fate::Answered { well: true }) {
+        attempt.failed();
+    }
+    tried
+}
+
+impl std::fmt::Debug for Mcp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mcp")
+            .field("endpoints", &self.settings.endpoints)
+            .finish_non_exhaustive()
+    }
 }

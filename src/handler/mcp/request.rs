@@ -6,7 +6,7 @@ use crate::message::{Answer, Call};
 use bytes::Bytes;
 use mcpd_client::{Connection, RequestBuilder};
 use mcpd_proto::topic::Topic;
-use mcpd_proto::{ErrorCode, MetaBuf, MetaError};
+use mcpd_proto::{ErrorCode, MetaBuf, MetaError, Trace};
 use std::time::Instant;
 
 /// A request to the next server, for as many attempts as it takes.
@@ -37,15 +37,25 @@ impl Onward {
     }
 
     /// The request on a connection, whose answer is of use until then. The connection sets TIMEOUT_MS
-    /// when it makes the frame, so that time that passes before counts.
-    pub(super) fn on(&self, connection: &Connection, until: Instant) -> RequestBuilder {
+    /// when it makes the frame, so that time that passes before counts. An attempt that has a span of
+    /// its own gives its context.
+    pub(super) fn on(
+        &self,
+        connection: &Connection,
+        until: Instant,
+        trace: Option<Trace>,
+    ) -> RequestBuilder {
         let left = until.saturating_duration_since(Instant::now());
-        connection
+        let request = connection
             .request(&self.topic)
             .body(self.body.clone())
             .priority(self.priority)
             .meta(self.meta.clone())
-            .timeout(left)
+            .timeout(left);
+        match trace {
+            Some(trace) => request.trace(trace),
+            None => request,
+        }
     }
 }
 

@@ -4,10 +4,10 @@ mod client;
 mod message;
 mod secrets;
 mod settings;
-pub(crate) mod spec;
 mod subject;
 
 pub use secrets::Credentials as NatsCredentials;
+pub(crate) use settings::server;
 pub use settings::{NatsMode, NatsSettings, NatsTls};
 
 use super::Handler;

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Connecting takes no longer, unless it is told otherwise.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages that wait for a reply: four times what one connection of a client may have in flight by
 /// default.
-pub(super) const MAX_IN_FLIGHT: usize = 1024;
+const MAX_IN_FLIGHT: usize = 1024;
 /// Schemes of the protocol of NATS itself.
 const SCHEMES: [&str; 2] = ["nats", "tls"];
 
@@ -41,7 +41,7 @@ pub struct NatsTls {
 #[derive(Debug, Clone, PartialEq)]
 pub struct NatsSettings {
     pub(super) servers: Vec<ServerAddr>,
-    pub(super) subject: Template,
+    pub(crate) subject: Template,
     /// What is done with requests.
     pub mode: NatsMode,
     /// What is shown to the server.
@@ -65,8 +65,13 @@ impl NatsSettings {
             return Err("there is no server; name one".to_owned());
         }
         let servers = servers.iter().map(|text| server(text));
+        NatsSettings::of(servers.collect::<Result<_, _>>()?, subject)
+    }
+
+    /// The same with addresses that were read already.
+    pub(crate) fn of(servers: Vec<ServerAddr>, subject: &str) -> Result<NatsSettings, String> {
         Ok(NatsSettings {
-            servers: servers.collect::<Result<_, _>>()?,
+            servers,
             subject: subject_of(subject)?,
             mode: NatsMode::default(),
             credentials: None,
@@ -75,10 +80,18 @@ impl NatsSettings {
             max_in_flight: MAX_IN_FLIGHT,
         })
     }
+
+    /// Hosts and ports of the servers.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let servers = self.servers.iter();
+        servers
+            .map(|one| format!("{}:{}", one.host(), one.port()))
+            .collect()
+    }
 }
 
 /// Reads the address of a server.
-pub(super) fn server(text: &str) -> Result<ServerAddr, String> {
+pub(crate) fn server(text: &str) -> Result<ServerAddr, String> {
     let shape = "write nats://host:4222, or tls://host:4222";
     let address = text.parse::<ServerAddr>();
     // Nothing of it is repeated: somebody may have written a password there.
@@ -94,7 +107,7 @@ pub(super) fn server(text: &str) -> Result<ServerAddr, String> {
 }
 
 /// Reads the template of subjects.
-pub(super) fn subject_of(text: &str) -> Result<Template, String> {
+fn subject_of(text: &str) -> Result<Template, String> {
     let template = Template::parse(text).map_err(|error| error.to_string())?;
     match subject::problem(&template) {
         None => Ok(template),

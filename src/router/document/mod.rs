@@ -67,6 +67,21 @@ pub(crate) mod reading {
         report.problem(Problem::new(*line, path.as_str(), message));
     }
 
+    /// A scalar as it is written, whatever YAML takes it for.
+    pub(crate) fn written<'n>(field: &Field<'n>, report: &mut Report) -> Option<&'n str> {
+        match &field.node.value {
+            Value::Scalar { text, .. } => Some(text),
+            _ => {
+                wrong(
+                    field,
+                    "is a list or a mapping; write a single value",
+                    report,
+                );
+                None
+            }
+        }
+    }
+
     /// A text that no message may repeat.
     pub(crate) fn secret_text<'n>(field: &Field<'n>, report: &mut Report) -> Option<&'n str> {
         if let Value::Scalar { text, plain } = &field.node.value
