@@ -6,6 +6,7 @@ mod control;
 mod descriptors;
 mod drain;
 mod embedding;
+mod handlers;
 mod reload;
 mod routes;
 mod settings;
@@ -215,6 +216,7 @@ impl Server {
             own,
             Arc::clone(&scheduler),
             catalog,
+            Arc::clone(exporter.upstreams()),
             metrics.clone(),
         );
         let routes = Arc::new(routes);
@@ -378,6 +380,7 @@ impl Server {
         self.say("data", data);
         self.accepting = Some(tokio::spawn(listener.run()));
         trust::watch(self);
+        handlers::watch(self);
         if let Some(sidecar) = self.sidecar {
             self.embedded.started(Addresses { data, sidecar });
         }

@@ -5,7 +5,7 @@ use crate::config::{
 };
 use crate::conn::{ConnSettings, ListenSettings, Settings};
 use crate::handler::{self, Handler, Handlers};
-use crate::scheduler::{Limits, Scheduler};
+use crate::scheduler::Limits;
 use crate::telemetry::{self, LogSettings, LogStyle, SamplingSettings, TraceSettings};
 use mcpd_proto::session::{HeartbeatSettings, ServerSettings};
 use std::collections::BTreeMap;
@@ -119,13 +119,17 @@ pub(super) fn keeps_ready(config: &Config) -> bool {
     config.drain.readiness == Readiness::Keep
 }
 
-/// Gives a scheduler the limits of the server and of its handlers.
-pub(super) fn schedule(scheduler: &Scheduler, config: &Config) {
-    let server = Limits {
+/// The limits of the whole server.
+pub(super) fn server_limits(config: &Config) -> Limits {
+    Limits {
         running: config.scheduler.max_running,
         waiting: config.scheduler.max_waiting,
-    };
-    let handlers = config.handlers.iter().filter_map(|(name, handler)| {
+    }
+}
+
+/// The limits of configured handlers that have some.
+pub(super) fn limits(handlers: &BTreeMap<String, HandlerConfig>) -> BTreeMap<String, Limits> {
+    let limits = handlers.iter().filter_map(|(name, handler)| {
         let HandlerConfig::Delay {
             concurrency, queue, ..
         } = handler
@@ -138,7 +142,7 @@ pub(super) fn schedule(scheduler: &Scheduler, config: &Config) {
         };
         Some((name.clone(), limits))
     });
-    scheduler.configure(server, &handlers.collect());
+    limits.collect()
 }
 
 /// Builds the configured handlers. One whose configuration is as it was stays the same handler, with

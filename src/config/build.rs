@@ -196,6 +196,7 @@ pub(super) fn build(settings: &mut Settings) -> Config {
             revision_on_answers: s.flag("routes.revision_on_answers"),
         },
         handlers,
+        handlers_file: s.path("handlers_file"),
         log: LogConfig {
             format: match s.word("log.format") {
                 "pretty" => LogFormat::Pretty,

@@ -159,6 +159,9 @@ impl Config {
         if let Some(file) = &self.auth.principals {
             list.push(("auth.principals", file.display().to_string()));
         }
+        if let Some(file) = &self.handlers_file {
+            list.push(("handlers_file", file.display().to_string()));
+        }
         let routes = &self.routes;
         if let Some(file) = &routes.file {
             list.push(("routes.file", file.display().to_string()));

@@ -253,6 +253,9 @@ pub const KEYS: &[KeyDoc] = &[
     key("routes.revision_on_answers", "false", Kind::Bool, RELOAD,
         "Put ROUTE_REVISION into the metadata of every answer."),
 
+    key("handlers_file", "", Kind::Path, RESTART,
+        "The handlers document (YAML or JSON, at most 1MiB): handlers that reach out, such as `http`, and others beside them, see docs/handlers.md. The file itself is looked at every second; while a changed one is invalid, the last good one stays.").unset(),
+
     key("handlers.<name>.type", "", Kind::Choice(HANDLER_TYPES), RELOAD,
         "What the handler does. `echo` answers with the body it got, `monitor` reports who sent on its topic and when, `static` always gives the same answer, `discard` answers with nothing, `delay` answers late or fails on purpose.").unset(),
     key("handlers.<name>.max_topics", "1000", count(1, 1_000_000), RELOAD,

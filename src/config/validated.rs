@@ -45,6 +45,8 @@ pub struct Config {
     /// Handlers by name (1 to 63 of `a-z0-9._-`); always has `echo`,
     /// `monitor` and `discard`, which may have been redefined.
     pub handlers: BTreeMap<String, HandlerConfig>,
+    /// The handlers document; `None` (default): there is none.
+    pub handlers_file: Option<PathBuf>,
     /// Logging.
     pub log: LogConfig,
     /// Counting.

@@ -178,7 +178,8 @@ impl Routes {
     fn edit(&self, change: &Change, before: Option<&Version>) -> Result<Edited, WriteError> {
         let was = before.map(|before| &before.document);
         let mut document = (change.edit)(was).map_err(WriteError::Refused)?;
-        let handlers = self.state().handlers().map_err(WriteError::Handlers)?;
+        let handlers = self.state().handlers(&self.upstreams);
+        let handlers = handlers.map_err(WriteError::Handlers)?;
         let problems = dispatch::check(&document, &handlers);
         if !problems.is_empty() {
             return Err(WriteError::Refused(Refused::Invalid(problems)));
