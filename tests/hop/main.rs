@@ -1,6 +1,7 @@
 //! Handlers of type `mcp`: from one server to another, over real sockets, to real processes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod document;
 mod drain;
 #[path = "../operations/embedded.rs"]
 mod embedded;

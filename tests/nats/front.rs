@@ -1,7 +1,7 @@
 //! A server whose one handler leads to NATS, and a client of it.
 
 use crate::embedded::{Embedded, document};
-use crate::nats::NatsServer;
+use crate::server::NatsServer;
 use mcpd::handler::{Handler, Nats, NatsSettings};
 use mcpd_client::{Answer, ConnectOptions, Connection, Error, ErrorCode, RequestBuilder};
 use std::sync::Arc;

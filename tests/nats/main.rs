@@ -7,8 +7,7 @@ mod embedded;
 mod failures;
 mod front;
 mod messages;
-#[path = "../support/nats.rs"]
-mod nats;
+mod server;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,7 +1,7 @@
 //! What becomes of a request, and of a reply.
 
 use crate::front::{Front, code};
-use crate::nats::{self, NatsServer};
+use crate::server::{self, NatsServer};
 use async_nats::HeaderMap;
 use mcpd::handler::NatsMode;
 use mcpd_client::{ErrorCode, Trace};
@@ -18,11 +18,11 @@ fn headers(map: &HeaderMap) -> BTreeMap<String, Vec<String>> {
 
 #[test]
 fn a_request_goes_along_with_all_that_belongs_to_it_and_a_reply_comes_back_with_its_own() {
-    let server = NatsServer::start(&[]);
-    let front = Front::new(&server, "orders.{2}", |_| {});
+    let nats = NatsServer::start(&[]);
+    let front = Front::new(&nats, "orders.{2}", |_| {});
     front.run(async {
-        let service = nats::client(&server).await;
-        let mut orders = nats::subscribe(&service, "orders.eu").await;
+        let service = server::client(&nats).await;
+        let mut orders = server::subscribe(&service, "orders.eu").await;
         let trace: Trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
             .parse()
             .unwrap();
@@ -41,7 +41,7 @@ fn a_request_goes_along_with_all_that_belongs_to_it_and_a_reply_comes_back_with_
             .message_id([7; 16]);
         let asking = tokio::spawn(asking.send());
 
-        let message = nats::next(&mut orders).await;
+        let message = server::next(&mut orders).await;
         assert_eq!(
             (message.subject.as_str(), &message.payload[..]),
             ("orders.eu", &b"buy"[..])
@@ -96,14 +96,14 @@ fn hashed(client: &str, id: [u8; 16]) -> String {
 
 #[test]
 fn a_service_that_says_no_is_a_handler_error_with_its_status() {
-    let server = NatsServer::start(&[]);
-    let front = Front::new(&server, "x.{topic}", |_| {});
+    let nats = NatsServer::start(&[]);
+    let front = Front::new(&nats, "x.{topic}", |_| {});
     front.run(async {
-        let service = nats::client(&server).await;
-        let mut asked = nats::subscribe(&service, "x.>").await;
+        let service = server::client(&nats).await;
+        let mut asked = server::subscribe(&service, "x.>").await;
         for (payload, body) in [("{\"why\":1}", "{\"why\":1}"), ("", "no stock")] {
             let asking = tokio::spawn(front.request("stock").send());
-            let message = nats::next(&mut asked).await;
+            let message = server::next(&mut asked).await;
             let mut headers = HeaderMap::new();
             headers.insert("Nats-Service-Error", "no stock");
             headers.insert("Nats-Service-Error-Code", "409");
@@ -122,13 +122,13 @@ fn a_service_that_says_no_is_a_handler_error_with_its_status() {
 
 #[test]
 fn no_topic_names_more_than_its_own_subject() {
-    let server = NatsServer::start(&[]);
-    let front = Front::new(&server, "orders.{2}", |settings| {
+    let nats = NatsServer::start(&[]);
+    let front = Front::new(&nats, "orders.{2}", |settings| {
         settings.mode = NatsMode::Publish
     });
     front.run(async {
-        let listener = nats::client(&server).await;
-        let mut all = nats::subscribe(&listener, ">").await;
+        let listener = server::client(&nats).await;
+        let mut all = server::subscribe(&listener, ">").await;
         for (topic, subject) in [
             ("o/*", "orders.%2A"),
             ("o/>", "orders.%3E"),
@@ -138,10 +138,10 @@ fn no_topic_names_more_than_its_own_subject() {
             ("o/a b", "orders.a%20b"),
         ] {
             front.request(topic).send().await.unwrap();
-            let mut message = nats::next(&mut all).await;
+            let mut message = server::next(&mut all).await;
             // The server's echo that the handler waits for.
             while message.subject.starts_with("_INBOX.") {
-                message = nats::next(&mut all).await;
+                message = server::next(&mut all).await;
             }
             assert_eq!(message.subject.as_str(), subject);
         }
@@ -156,19 +156,17 @@ fn no_topic_names_more_than_its_own_subject() {
 
 #[test]
 fn what_is_published_has_reached_the_server_when_it_is_answered() {
-    let server = NatsServer::start(&[]);
-    let front = Front::new(&server, "news", |settings| {
-        settings.mode = NatsMode::Publish
-    });
+    let nats = NatsServer::start(&[]);
+    let front = Front::new(&nats, "news", |settings| settings.mode = NatsMode::Publish);
     front.run(async {
-        let listener = nats::client(&server).await;
-        let mut news = nats::subscribe(&listener, "news").await;
+        let listener = server::client(&nats).await;
+        let mut news = server::subscribe(&listener, "news").await;
         for n in 0..100 {
             let answer = front.request("t").body(n.to_string()).send().await.unwrap();
             assert!(answer.body().is_empty());
         }
         for n in 0..100 {
-            assert_eq!(nats::next(&mut news).await.payload, n.to_string());
+            assert_eq!(server::next(&mut news).await.payload, n.to_string());
         }
     });
 }

@@ -1,7 +1,7 @@
 //! Messages that JetStream keeps.
 
 use crate::front::{Front, code};
-use crate::nats::{self, NatsServer};
+use crate::server::{self, NatsServer};
 use mcpd::handler::NatsMode;
 use mcpd_client::ErrorCode;
 
@@ -16,15 +16,15 @@ async fn create_stream(client: &async_nats::Client, config: &str) {
 
 #[test]
 fn a_stream_says_where_it_keeps_a_message_and_keeps_it_once() {
-    let server = NatsServer::start(&[]);
-    let front = Front::new(&server, "orders.{2}", |settings| {
+    let nats = NatsServer::start(&[]);
+    let front = Front::new(&nats, "orders.{2}", |settings| {
         settings.mode = NatsMode::JetStream
     });
     front.run(async {
         let nowhere = front.request("order/eu").send().await;
         assert_eq!(code(nowhere), ErrorCode::UPSTREAM_UNAVAILABLE);
 
-        let client = nats::client(&server).await;
+        let client = server::client(&nats).await;
         create_stream(&client, "\"storage\":\"memory\"").await;
         for (id, seq, duplicate) in [(1, 1, false), (2, 2, false), (1, 1, true)] {
             let answer = front
@@ -44,12 +44,12 @@ fn a_stream_says_where_it_keeps_a_message_and_keeps_it_once() {
 
 #[test]
 fn what_a_stream_does_not_take_is_a_handler_error() {
-    let server = NatsServer::start(&[]);
-    let front = Front::new(&server, "orders.{2}", |settings| {
+    let nats = NatsServer::start(&[]);
+    let front = Front::new(&nats, "orders.{2}", |settings| {
         settings.mode = NatsMode::JetStream
     });
     front.run(async {
-        let client = nats::client(&server).await;
+        let client = server::client(&nats).await;
         create_stream(&client, "\"max_msgs\":1,\"discard\":\"new\"").await;
         front.request("order/eu").send().await.unwrap();
         let error = front.request("order/eu").send().await.unwrap_err();

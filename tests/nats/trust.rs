@@ -1,7 +1,7 @@
 //! TLS and credentials.
 
 use crate::front::{Front, code};
-use crate::nats::NatsServer;
+use crate::server::NatsServer;
 use mcpd::handler::{NatsCredentials, NatsMode, NatsTls};
 use mcpd_client::ErrorCode;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -32,10 +32,10 @@ fn gets_through(front: &Front) -> bool {
 fn a_token_or_password_is_read_from_its_file_for_every_connection() {
     let dir = tempfile::tempdir().unwrap();
     let config = file(&dir, "token.conf", "authorization {token: s3cret}\n");
-    let server = NatsServer::start(&["-c", config.to_str().unwrap()]);
+    let nats = NatsServer::start(&["-c", config.to_str().unwrap()]);
     let token = file(&dir, "token", "wrong");
     let credentials = NatsCredentials::Token(token.clone());
-    let front = Front::new(&server, "x", |settings| {
+    let front = Front::new(&nats, "x", |settings| {
         settings.mode = NatsMode::Publish;
         settings.connect_timeout = SHORT;
         settings.credentials = Some(credentials);
@@ -56,9 +56,9 @@ fn a_token_or_password_is_read_from_its_file_for_every_connection() {
         "user.conf",
         "authorization {user: ada, password: s3cret}\n",
     );
-    let server = NatsServer::start(&["-c", config.to_str().unwrap()]);
+    let nats = NatsServer::start(&["-c", config.to_str().unwrap()]);
     let password = file(&dir, "password", "s3cret\n");
-    let front = Front::new(&server, "x", |settings| {
+    let front = Front::new(&nats, "x", |settings| {
         settings.mode = NatsMode::Publish;
         settings.credentials = Some(NatsCredentials::Password("ada".to_owned(), password));
     });
@@ -89,9 +89,9 @@ fn tls_trusts_the_authority_it_is_told_and_shows_a_certificate_of_its_own() {
         path(&ca_file)
     );
     let config = file(&dir, "tls.conf", &tls);
-    let server = NatsServer::start(&["-c", config.to_str().unwrap()]);
+    let nats = NatsServer::start(&["-c", config.to_str().unwrap()]);
     let front = |tls: NatsTls| {
-        Front::new(&server, "x", |settings| {
+        Front::new(&nats, "x", |settings| {
             settings.mode = NatsMode::Publish;
             settings.connect_timeout = SHORT;
             settings.tls = Some(tls);

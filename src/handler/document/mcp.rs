@@ -2,7 +2,8 @@
 
 use super::care;
 use super::http::hash_by;
-use super::value::{duration, list, number, of_text, parsed, section, set};
+use super::value::{duration, list, number, parsed, section, set};
+use crate::handler::template::Template;
 use crate::handler::{McpSettings, host_and_port};
 use crate::router::document::reading::{self, Fields, Report};
 use mcpd_proto::MetaBuf;
@@ -44,10 +45,7 @@ pub(super) fn read(fields: &Fields<'_>, report: &mut Report) -> Option<McpSettin
         reading::wrong(&place, "names no server; write at least one host", report);
     }
     let mut mcp = McpSettings::new(endpoints);
-    if let Some(field) = fields.get("topic") {
-        let rewritten = |text: &str| mcp.clone().topic(text);
-        mcp = of_text(&field, rewritten, report)?;
-    }
+    mcp.topic = parsed(fields, "topic", topic, report);
     let hops = number(fields, "hops", 1..=255, report);
     set(&mut mcp.hops, hops.and_then(|hops| u8::try_from(hops).ok()));
     mcp.client_id = parsed(fields, "client_id", client_id, report);
@@ -55,6 +53,10 @@ pub(super) fn read(fields: &Fields<'_>, report: &mut Report) -> Option<McpSettin
     pool(fields, &mut mcp, report);
     care::read(fields, &mut mcp.care, report);
     Some(mcp)
+}
+
+fn topic(text: &str) -> Result<Template, String> {
+    Template::parse(text).map_err(|error| error.to_string())
 }
 
 fn client_id(text: &str) -> Result<String, String> {
@@ -97,4 +99,73 @@ pub(super) fn shown(mcp: &McpSettings) -> Vec<(&'static str, String)> {
     ]);
     shown.extend(mcp.topic.as_ref().map(|topic| ("topic", topic.to_string())));
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Document;
+    use super::*;
+    use std::time::Duration;
+
+    fn parse(keys: &str) -> Result<McpSettings, String> {
+        let text = format!(
+            "apiVersion: mcpd/v1\nkind: Handlers\nhandlers:\n  - name: next\n    type: mcp\n    {}\n",
+            keys.replace('\n', "\n    ")
+        );
+        let document = Document::parse(text.as_bytes())?;
+        match &document.handlers[0].kind {
+            super::super::kind::Kind::Mcp(mcp) => Ok((**mcp).clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let mcp = parse(
+            "endpoints: [\"eu.shop\", \"mcp://10.0.0.1:9000\", \"[::1]\"]\ntopic: eu/{2..}\nhops: 3\n\
+             client_id: gateway-7\nhash_by: client_id\nidempotent: true\ntimeouts: {try: 2s}\n\
+             pool: {connections: 4, max_in_flight: 9, max_pending: 8, connect_timeout: 1s}",
+        );
+        let endpoints = [("eu.shop", 8080), ("10.0.0.1", 9000), ("[::1]", 8080)];
+        let endpoints = endpoints.map(|(host, port)| (host.to_owned(), port));
+        let mut expected = McpSettings::new(endpoints.to_vec())
+            .topic("eu/{2..}")
+            .unwrap();
+        expected.hops = 3;
+        expected.client_id = Some("gateway-7".to_owned());
+        expected.hash_by = Some(crate::handler::HashBy::ClientId);
+        expected.care.idempotent = true;
+        expected.care.try_timeout = Duration::from_secs(2);
+        (expected.care.max_running, expected.care.max_pending) = (9, 8);
+        expected.connections = 4;
+        expected.connect_timeout = Duration::from_secs(1);
+        assert_eq!(mcp.unwrap(), expected);
+    }
+
+    #[test]
+    fn every_problem_is_told_by_its_key() {
+        for (keys, problem) in [
+            ("topic: x", "endpoints: is missing"),
+            ("endpoints: []", "endpoints: names no server"),
+            ("endpoints: [a b]", "is no host"),
+            ("endpoints: [a]\ntopic: '{0}'", "topic: has `{0}`"),
+            ("endpoints: [a]\nhops: 0", "hops: `0` is out of range"),
+            (
+                "endpoints: [a]\nclient_id: a/b",
+                "client_id: is no CLIENT_ID",
+            ),
+            (
+                "endpoints: [a]\nhash_by: moon",
+                "hash_by: is nothing to go by",
+            ),
+            (
+                "endpoints: [a]\npool: {conections: 1}",
+                "did you mean `connections`?",
+            ),
+            ("endpoints: [a]\nurl: x", "url: is not a key"),
+        ] {
+            let told = parse(keys).unwrap_err();
+            assert!(told.contains(problem), "{keys}: {told}");
+        }
+    }
 }

@@ -117,3 +117,91 @@ pub(super) fn shown(nats: &NatsSettings) -> Vec<(&'static str, String)> {
         ("max_in_flight", nats.max_in_flight.to_string()),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Document;
+    use super::*;
+    use std::time::Duration;
+
+    fn parse(keys: &str) -> Result<NatsSettings, String> {
+        let text = format!(
+            "apiVersion: mcpd/v1\nkind: Handlers\nhandlers:\n  - name: bus\n    type: nats\n    {}\n",
+            keys.replace('\n', "\n    ")
+        );
+        let document = Document::parse(text.as_bytes())?;
+        match &document.handlers[0].kind {
+            super::super::kind::Kind::Nats(nats) => Ok((**nats).clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const USUAL: &str = "servers: [nats://a]\nsubject: x";
+
+    #[test]
+    fn every_key_is_read() {
+        let mut expected = NatsSettings::new(&["nats://a"], "x").unwrap();
+        assert_eq!(parse(USUAL).unwrap(), expected);
+        let file = |name: &str| PathBuf::from(name);
+        for (keys, credentials) in [
+            ("token_file: t", NatsCredentials::Token(file("t"))),
+            ("credentials_file: c", NatsCredentials::File(file("c"))),
+            (
+                "user: ada\npassword_file: p",
+                NatsCredentials::Password("ada".to_owned(), file("p")),
+            ),
+        ] {
+            expected.credentials = Some(credentials);
+            assert_eq!(parse(&format!("{USUAL}\n{keys}")).unwrap(), expected);
+        }
+        let nats = parse(
+            "servers: [nats://a, \"tls://b:4333\"]\nsubject: x.{topic}\nmode: jetstream\n\
+             tls: {ca_file: c, cert_file: d, key_file: e}\nconnect_timeout: 2s\nmax_in_flight: 7",
+        );
+        let mut expected = NatsSettings::new(&["nats://a", "tls://b:4333"], "x.{topic}").unwrap();
+        expected.mode = NatsMode::JetStream;
+        expected.tls = Some(NatsTls {
+            ca_file: Some(file("c")),
+            client_files: Some((file("d"), file("e"))),
+        });
+        expected.connect_timeout = Duration::from_secs(2);
+        expected.max_in_flight = 7;
+        assert_eq!(nats.unwrap(), expected);
+    }
+
+    #[test]
+    fn every_problem_is_told_by_its_key_and_no_secret_is() {
+        for (keys, problem) in [
+            ("subject: x", "servers: is missing"),
+            ("servers: [a]", "subject: is missing"),
+            ("servers: []\nsubject: x", "servers: names no server"),
+            (
+                "servers: [\"nats://ada:s3cret@a\"]\nsubject: x",
+                "servers[0]: holds a name or password",
+            ),
+            ("servers: [a]\nsubject: a b", "subject: has white space"),
+            ("servers: [a]\nsubject: 'x.{0}'", "subject: has `{0}`"),
+        ] {
+            let told = parse(keys).unwrap_err();
+            assert!(told.contains(problem), "{keys}: {told}");
+            assert!(!told.contains("s3cret"), "{told}");
+        }
+        for (keys, problem) in [
+            ("mode: ask", "mode: is no mode"),
+            ("user: ada", "user: is given alone"),
+            ("password_file: p", "password_file: is given alone"),
+            (
+                "token_file: t\nuser: ada\npassword_file: p",
+                "is given alone",
+            ),
+            ("tls: {cert_file: c}", "tls: has one of cert_file"),
+            ("tls: {cafile: c}", "did you mean `ca_file`?"),
+            ("connect_timeout: 5", "connect_timeout: "),
+            ("max_in_flight: 0", "max_in_flight: `0` is out of range"),
+            ("tokenfile: t", "did you mean `token_file`?"),
+        ] {
+            let told = parse(&format!("{USUAL}\n{keys}")).unwrap_err();
+            assert!(told.contains(problem), "{keys}: {told}");
+        }
+    }
+}

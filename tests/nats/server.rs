@@ -1,6 +1,6 @@
 //! A real `nats-server`, and a peer on it.
 
-use super::PATIENCE;
+use crate::PATIENCE;
 use async_nats::{Client, ConnectOptions, Message, Subscriber};
 use futures_core::Stream;
 use std::io::{BufRead, BufReader};
