@@ -15,6 +15,8 @@ pub use builtin::{Delay, Discard, Echo, Latency, Monitor, Static};
 pub use catalog::Handlers;
 pub use document::{Document, Entry, MAX_BYTES as MAX_DOCUMENT_BYTES};
 pub(crate) use http::host_and_port;
+#[cfg(feature = "nats")]
+pub(crate) use http::is_reserved_header;
 pub use http::{HashBy, Http, HttpSettings, HttpVersion, TlsSettings};
 pub use mcp::{Mcp, McpSettings};
 #[cfg(feature = "nats")]

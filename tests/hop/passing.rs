@@ -125,7 +125,6 @@ fn an_answer_comes_back_as_it_is() {
         let body = "{}".into();
         Outcome::Now(Answer::from(Reply { code, body, meta }))
     })));
-    // What is refused for now is tried again, but nobody here waits so long.
     let front = Front::new(&[far.addr], |settings| settings);
     let answer = front.ask("works", "").unwrap();
     assert_eq!(
@@ -140,11 +139,7 @@ fn an_answer_comes_back_as_it_is() {
         ("is-full", ErrorCode::RATE_LIMITED),
         ("is-strange", ErrorCode::new(0x0377)),
     ] {
-        let asking = front
-            .client
-            .request(topic)
-            .timeout(Duration::from_millis(1400));
-        let error = front.run(asking.send()).unwrap_err();
+        let error = front.ask(topic, "").unwrap_err();
         assert_eq!(error.code(), Some(code));
         assert_eq!(error.status(), Some(409));
         assert_eq!(error.retry_after(), Some(Duration::from_millis(1500)));
@@ -166,6 +161,33 @@ trait HeaderCount {
 impl HeaderCount for mcpd_client::Meta<'_> {
     fn header_count(&self) -> usize {
         self.headers().filter(|(key, _)| *key == "stock").count()
+    }
+}
+
+#[test]
+fn what_one_server_does_not_take_now_another_may_and_other_refusals_are_for_the_client() {
+    let refusing = |code: ErrorCode| {
+        let asked = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&asked);
+        let server = far(Arc::new(Does(move |_: &Call<'_>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Outcome::Now(Answer::error(code, "not here"))
+        })));
+        (server, asked)
+    };
+    let takes = far(Arc::new(Does(|_: &Call<'_>| Outcome::Now(says("here")))));
+    for code in [ErrorCode::OVERLOADED, ErrorCode::DRAINING] {
+        let (server, asked) = refusing(code);
+        let front = Front::new(&[server.addr, takes.addr], |settings| settings);
+        while asked.load(Ordering::Relaxed) == 0 {
+            assert_eq!(front.ask("a", "").unwrap().body(), "here");
+        }
+    }
+    for told in [ErrorCode::UPSTREAM_UNAVAILABLE, ErrorCode::RATE_LIMITED] {
+        let (server, asked) = refusing(told);
+        let front = Front::new(&[server.addr], |settings| settings);
+        assert_eq!(code(front.ask("a", "")), told);
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::care;
 use super::http::hash_by;
-use super::value::{duration, list, number, parsed, section, set};
+use super::value::{duration, list, number, parsed, section, set, size};
 use crate::handler::template::Template;
 use crate::handler::{McpSettings, host_and_port};
 use crate::router::document::reading::{self, Fields, Report};
@@ -17,6 +17,7 @@ pub(super) const KEYS: &[&str] = &[
     "topic",
     "hops",
     "client_id",
+    "max_response",
     "hash_by",
     "pool",
     "idempotent",
@@ -31,6 +32,10 @@ pub(super) const KEYS: &[&str] = &[
 
 /// Most addresses that are written down.
 const MAX_ENDPOINTS: usize = 256;
+/// The longest answer that may be let through: what a frame can hold.
+const MAX_RESPONSE: u64 = 64 << 20;
+/// A smaller bound would not let the words of an ERROR through.
+const LEAST_RESPONSE: u32 = 32 << 10;
 /// The port of MCP, unless an address has another.
 const PORT: u16 = 8080;
 
@@ -48,6 +53,12 @@ pub(super) fn read(fields: &Fields<'_>, report: &mut Report) -> Option<McpSettin
     mcp.topic = parsed(fields, "topic", topic, report);
     let hops = number(fields, "hops", 1..=255, report);
     set(&mut mcp.hops, hops.and_then(|hops| u8::try_from(hops).ok()));
+    let max = size(fields, "max_response", MAX_RESPONSE, report);
+    let max = max.and_then(|max| u32::try_from(max).ok());
+    set(
+        &mut mcp.max_response,
+        max.map(|max| max.max(LEAST_RESPONSE)),
+    );
     mcp.client_id = parsed(fields, "client_id", client_id, report);
     mcp.hash_by = parsed(fields, "hash_by", hash_by, report);
     pool(fields, &mut mcp, report);
@@ -123,7 +134,7 @@ mod tests {
     fn every_key_is_read() {
         let mcp = parse(
             "endpoints: [\"eu.shop\", \"mcp://10.0.0.1:9000\", \"[::1]\"]\ntopic: eu/{2..}\nhops: 3\n\
-             client_id: gateway-7\nhash_by: client_id\nidempotent: true\ntimeouts: {try: 2s}\n\
+             client_id: gateway-7\nhash_by: client_id\nmax_response: 4MiB\nidempotent: true\ntimeouts: {try: 2s}\n\
              pool: {connections: 4, max_in_flight: 9, max_pending: 8, connect_timeout: 1s}",
         );
         let endpoints = [("eu.shop", 8080), ("10.0.0.1", 9000), ("[::1]", 8080)];
@@ -134,6 +145,7 @@ mod tests {
         expected.hops = 3;
         expected.client_id = Some("gateway-7".to_owned());
         expected.hash_by = Some(crate::handler::HashBy::ClientId);
+        expected.max_response = 4 << 20;
         expected.care.idempotent = true;
         expected.care.try_timeout = Duration::from_secs(2);
         (expected.care.max_running, expected.care.max_pending) = (9, 8);

@@ -39,18 +39,32 @@ pub(super) fn unreached(error: &Error) -> Tried<Answer<'static>> {
 
 /// What may be concluded, for the request and for the server.
 fn fate(error: &Error) -> Fate {
-    let permanent = error.code().is_some_and(ErrorCode::is_permanent);
     match (error.class(), error.kind()) {
         (ErrorClass::NotExecuted, ErrorKind::Invalid | ErrorKind::Timeout) => Fate::Rejected,
-        (ErrorClass::NotExecuted, ErrorKind::Refused) if permanent => Fate::Rejected,
-        (ErrorClass::NotExecuted, ErrorKind::Refused) => Fate::Refused {
-            retry_after: error.retry_after(),
+        (ErrorClass::NotExecuted, ErrorKind::Refused) => match error.code() {
+            Some(code) if !speaks_of_itself(code) => Fate::Rejected,
+            _ => Fate::Refused {
+                retry_after: error.retry_after(),
+            },
         },
         // Its connections know that it is gone, and who asks for one next goes elsewhere.
         (ErrorClass::NotExecuted, _) => Fate::Unreached,
         (ErrorClass::Executed, _) => Fate::Answered { well: true },
         (ErrorClass::Unknown, _) => Fate::Unknown,
     }
+}
+
+/// Whether a refusal is of this server alone, so that another may take what it does not. All others are for
+/// the client: the next server has tried what there is to try, and if each on the way tried again, their
+/// attempts would multiply.
+fn speaks_of_itself(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::OVERLOADED
+            | ErrorCode::DRAINING
+            | ErrorCode::TOO_MANY_IN_FLIGHT
+            | ErrorCode::JOURNAL_UNAVAILABLE
+    )
 }
 
 /// What goes back to whoever asked. TRACE and ROUTE_REVISION speak of the next server.

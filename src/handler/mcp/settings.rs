@@ -5,6 +5,7 @@ use crate::handler::onward::DEFAULT_HOPS;
 use crate::handler::template::Template;
 use crate::upstream;
 use mcpd_client::ConnectOptions;
+use mcpd_proto::limits::CLIENT_MAX_PAYLOAD;
 use std::time::Duration;
 
 /// Connections to one server: one carries as much as its server lets be in flight, two keep one's
@@ -27,6 +28,8 @@ pub struct McpSettings {
     pub(crate) connections: usize,
     /// How long a connection may take to be there, HELLO included.
     pub(crate) connect_timeout: Duration,
+    /// The largest answer that is taken, metadata included.
+    pub(crate) max_response: u32,
     /// CLIENT_ID that is shown there.
     pub(crate) client_id: Option<String>,
     /// By what requests are kept together.
@@ -44,6 +47,7 @@ impl McpSettings {
             hops: DEFAULT_HOPS,
             connections: CONNECTIONS,
             connect_timeout: Duration::from_secs(2),
+            max_response: CLIENT_MAX_PAYLOAD,
             client_id: None,
             hash_by: None,
             care: upstream::Settings {
@@ -78,7 +82,9 @@ impl McpSettings {
 
     /// How connections are opened.
     pub(super) fn options(&self) -> ConnectOptions {
-        let options = ConnectOptions::new().connect_timeout(self.connect_timeout);
+        let options = ConnectOptions::new()
+            .connect_timeout(self.connect_timeout)
+            .max_payload(self.max_response);
         match &self.client_id {
             Some(id) => options.client_id(id.as_str()),
             None => options,

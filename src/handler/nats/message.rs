@@ -1,7 +1,7 @@
 //! Messages of NATS made of calls, and answers made of messages.
 
 use super::client::Failure;
-use crate::handler::onward;
+use crate::handler::{is_reserved_header, onward};
 use crate::message::{Answer, Call, Reply};
 use crate::telemetry::AttemptOutcome;
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode};
@@ -17,29 +17,13 @@ const CONTENT_TYPE: &str = "Content-Type";
 const SERVICE_ERROR: &str = "Nats-Service-Error";
 const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
 
-/// Headers that mean something to servers on the way, or are set by us: no HEADER becomes one of them,
-/// nor the reverse.
-const RESERVED: &[&str] = &[
-    "authorization",
-    "connection",
-    "content-length",
-    "content-type",
-    "cookie",
-    "host",
-    "idempotency-key",
-    "te",
-    "traceparent",
-    "tracestate",
-    "transfer-encoding",
-    "upgrade",
-];
-const RESERVED_PREFIXES: &[&str] = &["mcp-", "nats-"];
-
+/// Whether a header means something to servers on the way, or is set by us: no HEADER becomes one of them,
+/// nor the reverse. Those of HTTP are among them, for the gateways that there are from NATS to that.
 fn is_reserved(key: &str) -> bool {
-    RESERVED.contains(&key)
-        || RESERVED_PREFIXES
-            .iter()
-            .any(|prefix| key.starts_with(prefix))
+    let of_nats = key
+        .get(..5)
+        .is_some_and(|start| start.eq_ignore_ascii_case("nats-"));
+    of_nats || is_reserved_header(key)
 }
 
 /// The headers of a call's message.
