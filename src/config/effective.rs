@@ -121,6 +121,7 @@ impl Config {
             ..running.routes.clone()
         };
         self.server_id.clone_from(&running.server_id);
+        self.handlers_file.clone_from(&running.handlers_file);
         self.sidecar = running.sidecar.clone();
         self.admin.listen = running.admin.listen;
         self.log.format = running.log.format;

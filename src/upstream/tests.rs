@@ -3,8 +3,7 @@
 use super::*;
 use std::collections::HashSet;
 use std::io;
-use std::net::IpAddr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 struct Wire;

@@ -188,8 +188,10 @@ impl Inner {
 impl Shared {
     fn enter(&self) -> bool {
         let room = |streams| (streams < MAX_STREAMS).then_some(streams + 1);
-        let order = Ordering::AcqRel;
-        self.streams.fetch_update(order, order, room).is_ok()
+        let entered = self
+            .streams
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, room);
+        entered.is_ok()
     }
 
     fn leave(&self) {

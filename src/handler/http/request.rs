@@ -9,7 +9,9 @@ use crate::message::{Answer, Call};
 use crate::upstream::key_of;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Uri, Version};
 use mcpd_proto::topic::Topic;
@@ -64,6 +66,10 @@ impl Prepared {
             Version::HTTP_2 => target.uri(self.path.clone()),
             _ => {
                 headers.insert(HOST, target.host_header.clone());
+                // Some servers refuse a request that should have a body and does not say how long.
+                if self.body.is_empty() && has_body(&self.method) {
+                    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+                }
                 Uri::from(self.path.clone())
             }
         };
@@ -78,6 +84,10 @@ impl Prepared {
         *request.headers_mut() = headers;
         request
     }
+}
+
+fn has_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 fn traceparent(trace: &Trace) -> Option<HeaderValue> {
