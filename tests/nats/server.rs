@@ -55,6 +55,9 @@ impl NatsServer {
             .args([&format!("-{name}"), &pid])
             .status();
         assert!(status.unwrap().success());
+        if name == "STOP" {
+            crate::support::await_stopped(self.child.id());
+        }
     }
 }
 
