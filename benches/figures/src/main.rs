@@ -49,6 +49,8 @@ enum Command {
     Telemetry(Options),
     /// Requests and probes at full load, while tables of 10,000 routes are put
     Admin(Options),
+    /// What handing a request on to another server costs, beside answering it and beside NATS
+    Hop(Options),
     /// Load any MCP server with 64-byte echoes for a while, to look at it with a profiler
     Load {
         /// The server's data port
@@ -118,6 +120,7 @@ fn main() -> ExitCode {
         Command::Lookup(options) => sections::run(&options, &[sections::Section::Lookup]),
         Command::Overload(options) => sections::run(&options, &[sections::Section::Overload]),
         Command::Admin(options) => sections::run(&options, &[sections::Section::Admin]),
+        Command::Hop(options) => sections::run(&options, &[sections::Section::Hop]),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

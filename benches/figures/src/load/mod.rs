@@ -13,6 +13,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 
 pub(crate) mod mcp;
+pub(crate) mod nats;
 pub(crate) mod open;
 mod redis;
 
@@ -27,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Mcp,
+    Nats,
     Redis,
 }
 
@@ -34,6 +36,7 @@ pub(crate) enum Protocol {
 #[derive(Debug)]
 pub(crate) enum Wire {
     Mcp(mcp::Mcp),
+    Nats(nats::Nats),
     Redis(redis::Redis),
 }
 
@@ -48,6 +51,7 @@ impl Wire {
     pub(crate) fn new(protocol: Protocol, depth: u16) -> Self {
         match protocol {
             Protocol::Mcp => Wire::Mcp(mcp::Mcp::new(depth)),
+            Protocol::Nats => Wire::Nats(nats::Nats::new(depth)),
             Protocol::Redis => Wire::Redis(redis::Redis::new(depth)),
         }
     }
@@ -55,6 +59,7 @@ impl Wire {
     pub(crate) fn request(&mut self, out: &mut Vec<u8>) {
         match self {
             Wire::Mcp(wire) => wire.request(out),
+            Wire::Nats(wire) => wire.request(out),
             Wire::Redis(wire) => wire.request(out),
         }
     }
@@ -63,6 +68,7 @@ impl Wire {
     pub(crate) fn answers(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress> {
         match self {
             Wire::Mcp(wire) => wire.answers(input, out),
+            Wire::Nats(wire) => wire.answers(input, out),
             Wire::Redis(wire) => wire.answers(input),
         }
     }

@@ -15,6 +15,7 @@ use crate::server::{self, Name, Target};
 mod admin;
 mod codec;
 mod echo;
+mod hop;
 mod idle;
 mod lookup;
 mod overload;
@@ -32,10 +33,11 @@ pub(crate) enum Section {
     Overload,
     Telemetry,
     Admin,
+    Hop,
 }
 
 /// In the order in which they are measured.
-pub(crate) const ALL: [Section; 8] = [
+pub(crate) const ALL: [Section; 9] = [
     Section::Echo,
     Section::Idle,
     Section::Startup,
@@ -44,6 +46,7 @@ pub(crate) const ALL: [Section; 8] = [
     Section::Overload,
     Section::Telemetry,
     Section::Admin,
+    Section::Hop,
 ];
 
 /// What is measured, and how long.
@@ -96,6 +99,8 @@ struct Record {
     telemetry: Option<telemetry::Telemetry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<admin::Admin>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hop: Option<hop::Hops>,
 }
 
 /// Measures the given sections, prints them as they are ready and writes the record if asked to.
@@ -131,6 +136,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         overload: None,
         telemetry: None,
         admin: None,
+        hop: None,
     };
     println!("{}", record.machine.summary());
     for (name, version) in &record.versions {
@@ -146,6 +152,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             Section::Overload => record.overload = overload::measure(&plan)?,
             Section::Telemetry => record.telemetry = telemetry::measure(&plan)?,
             Section::Admin => record.admin = admin::measure(&plan)?,
+            Section::Hop => record.hop = hop::measure(&plan)?,
         }
     }
     if let Some(path) = &options.json {
