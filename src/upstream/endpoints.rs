@@ -362,4 +362,36 @@ mod tests {
             }
         }
     }
+
+    /// A connection that knows whether its server leaves.
+    struct Knowing(SocketAddr);
+
+    impl Transport for Knowing {
+        fn connections(&self) -> Connections {
+            Connections::default()
+        }
+
+        fn upkeep(&self, _: Instant) {}
+
+        fn is_welcoming(&self) -> bool {
+            self.0 != addr(1)
+        }
+    }
+
+    #[test]
+    fn who_leaves_is_asked_only_if_nobody_else_is_fit() {
+        let now = Instant::now();
+        let endpoints = Endpoints::new(Box::new(Knowing), BREAKER, EJECTION);
+        endpoints.set(&[addr(1), addr(2), addr(3)], now);
+        let asked = |tried: &[SocketAddr], key, n| {
+            let visit = endpoints.enter(key, tried, now, || random(n));
+            visit.ok().unwrap().endpoint.addr
+        };
+        for n in 0..50 {
+            for key in [None, Some(random(n))] {
+                assert_ne!(asked(&[], key, n), addr(1));
+                assert_eq!(asked(&[addr(2), addr(3)], key, n), addr(1));
+            }
+        }
+    }
 }

@@ -28,6 +28,11 @@ impl Onward {
         topic: Option<&Template>,
         hops: u8,
     ) -> Result<Onward, Answer<'static>> {
+        // Routes refuse it in the protocol's order already; those with several handlers may not.
+        if call.meta.hops() == Some(0) {
+            let text = "it was forwarded as often as it may be; look for a loop of servers";
+            return Err(Answer::error(ErrorCode::HOP_LIMIT, text));
+        }
         Ok(Onward {
             topic: rewritten(call.topic, topic)?,
             body: Bytes::copy_from_slice(call.body),
