@@ -257,6 +257,20 @@ impl<S: Clone + Send + Sync + 'static> Builder<S> {
         self
     }
 
+    /// Has a route lead to a handler of some name: one that is configured or built in (`echo`, `monitor`), or stands
+    /// in the handlers document (`handlers_file`).
+    #[must_use]
+    pub fn route_to(mut self, route: impl Into<Route>, handler: impl Into<String>) -> Self {
+        match route.into().0 {
+            Err(problem) => self.problems.push(problem),
+            Ok(mut route) => {
+                route.handler = handler.into();
+                self.routes.push(route);
+            }
+        }
+        self
+    }
+
     /// Names a function without a route, for routes that come from a file (`routes.file`) or the admin
     /// API. [`Params`](crate::function::Params) has the whole topic then.
     #[must_use]

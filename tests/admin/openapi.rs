@@ -47,8 +47,8 @@ fn server() -> Start {
     )])
 }
 
-/// Every check but one: whether a request that fits the schema is taken depends on names and
-/// versions that only the server knows. A drain would end the server, so that has a test of its own.
+/// Every check but two: whether a request that fits the schema is taken depends on names and
+/// versions that only the server knows, and what a dry run deletes is still there. A drain would end the server, so that has a test of its own.
 #[test]
 fn the_document_says_what_the_server_does() {
     let server = server().spawn();
@@ -59,7 +59,7 @@ fn the_document_says_what_the_server_does() {
             "--checks",
             "all",
             "--exclude-checks",
-            "positive_data_acceptance",
+            "positive_data_acceptance,use_after_free",
             "--exclude-operation-id",
             "drain",
         ],

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// The configuration and the routes that belong together.
-const PAIRS: [(&str, &str); 2] = [
+const PAIRS: [(&str, &str); 3] = [
     ("mcpd.yaml", "routes.yaml"),
     ("busy.yaml", "busy-routes.yaml"),
+    ("handlers-mcpd.yaml", "handlers-routes.yaml"),
 ];
 const TOKENS: &str = "tokens.yaml";
+/// What the one with handlers of a document names.
+const HANDLERS: &str = "handlers.yaml";
 
 fn example(name: &str) -> String {
     format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -18,6 +21,8 @@ fn example(name: &str) -> String {
 fn check(config: &str, routes: &str) -> serde_json::Value {
     let run = Command::new(env!("CARGO_BIN_EXE_mcpd"))
         .args(["check", "--json", "--verbose"])
+        // Paths in a configuration are those of whoever starts the server.
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["--config", &example(config), "--routes", &example(routes)])
         .env("MCPD__ADMIN__TOKENS_FILE", example(TOKENS))
         .output()
@@ -37,7 +42,7 @@ fn every_example_is_taken_by_a_server() {
         .map(|file| file.unwrap().file_name().into_string().unwrap())
         .collect();
     let known = PAIRS.iter().flat_map(|(config, routes)| [*config, *routes]);
-    let known: BTreeSet<String> = known.chain([TOKENS]).map(str::to_owned).collect();
+    let known: BTreeSet<String> = known.chain([TOKENS, HANDLERS]).map(str::to_owned).collect();
     assert_eq!(files, known, "an example that nobody looks at");
 }
 

@@ -1,10 +1,12 @@
 //! Spans: which requests have some, what they tell, and that whoever takes them can do no harm.
 
+mod attempts;
 mod children;
 mod decisions;
 mod faults;
 mod jaeger;
 mod receiver;
+mod shop;
 mod tree;
 
 use crate::support::{Got, Peer, Server, Start, scratch, write_routes};
