@@ -50,10 +50,16 @@ fn a_request_goes_along_with_all_that_belongs_to_it_and_a_reply_comes_back_with_
         let id = seen.remove("Nats-Msg-Id").expect("a message id");
         // printf '\0\0\0\0\0\0\0\6till-7\0\0\0\x10\7\7…' | sha256sum
         assert_eq!(id, [hashed("till-7", [7; 16])]);
+        let left: u64 = seen.remove("mcp-timeout-ms").unwrap()[0].parse().unwrap();
+        assert!(left <= crate::PATIENCE.as_millis() as u64, "{left}");
+        let one = |text: &str| vec![text.to_owned()];
         let expected = [
             ("Content-Type", vec!["text/x".to_owned()]),
             ("tenant", vec!["acme".to_owned(), "b".to_owned()]),
             ("traceparent", vec![trace.to_string()]),
+            ("mcp-topic", one("order/eu/7")),
+            ("mcp-priority", one("0")),
+            ("mcp-client-id", one("till-7")),
         ];
         let expected = expected.map(|(key, values)| (key.to_owned(), values));
         assert_eq!(seen, BTreeMap::from(expected));

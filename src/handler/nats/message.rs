@@ -59,6 +59,16 @@ pub(super) fn headers(call: &Call<'_>) -> Result<HeaderMap, Answer<'static>> {
         let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         set(MESSAGE_ID, &hex);
     }
+    let left = call.deadline().saturating_duration_since(call.now());
+    set("mcp-timeout-ms", &left.as_millis().to_string());
+    set("mcp-priority", &call.priority.to_string());
+    set("mcp-topic", call.topic.as_str());
+    if let Some(client) = &call.peer.client_id {
+        set("mcp-client-id", client);
+    }
+    if let Some(who) = &call.peer.identity {
+        set("mcp-principal", who.name());
+    }
     Ok(headers)
 }
 
