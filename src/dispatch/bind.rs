@@ -101,9 +101,11 @@ fn bind_one(
             kept.map_or_else(fresh, |(_, bucket)| Arc::clone(bucket)),
         )
     });
+    let handler = Arc::clone(handlers.get(&spec.handler)?);
     Some(BoundRoute {
         name: spec.name.clone(),
-        handler: Arc::clone(handlers.get(&spec.handler)?),
+        forwards: handler.forwards(),
+        handler,
         admission: scheduler.admission(&spec.handler),
         qos: Qos::from_wire(spec.qos)?,
         timeout: spec.timeout,

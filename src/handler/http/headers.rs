@@ -59,7 +59,7 @@ pub(super) fn is_of_the_connection(name: &str) -> bool {
 }
 
 /// Whether a HEADER goes along only where it is configured, or never.
-pub(super) fn is_reserved(name: &str) -> bool {
+pub(crate) fn is_reserved(name: &str) -> bool {
     let ours = name
         .get(..4)
         .is_some_and(|start| is_one_of(start, &["mcp-"]));
