@@ -142,6 +142,7 @@ fn bind_one(
     let paced = rate.as_ref().is_some_and(|(_, bucket)| bucket.is_leaky());
     Some(BoundRoute {
         name: spec.name.clone(),
+        forwards: binding.forwards(spec),
         leg,
         qos: Qos::from_wire(spec.qos)?,
         timeout: spec.timeout,

@@ -30,6 +30,8 @@ pub struct BoundRoute {
     qos: Qos,
     timeout: Duration,
     ordered: bool,
+    /// Whether a request needs HOPS to take it.
+    forwards: bool,
     priority: PriorityBounds,
     rate: Option<(RateLimitSpec, Arc<Bucket>)>,
     /// What it does beside leading to one handler.
@@ -168,6 +170,10 @@ impl BoundRoute {
     fn judge(&self, call: &Call<'_>, refusing: bool) -> Option<Answer<'static>> {
         if call.qos > self.qos {
             return Some(self.refuse_qos(call.qos));
+        }
+        if self.forwards && call.meta.hops() == Some(0) {
+            let text = "it was forwarded as often as it may be; look for a loop of servers";
+            return Some(Answer::error(ErrorCode::HOP_LIMIT, text));
         }
         if refusing {
             let text = "this connection takes no new requests; open another";

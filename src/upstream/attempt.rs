@@ -16,6 +16,10 @@ pub enum Fate {
     },
     /// Not a byte of it has reached the upstream.
     NotSent,
+    /// The same, where the transport sees to it by itself that the endpoint is asked only when no other can
+    /// be ([`Transport::is_welcoming`](super::Transport::is_welcoming)): that many fail at once because one
+    /// connection is gone is not held against the endpoint.
+    Unreached,
     /// The upstream says that it has not executed it, and may later.
     Refused {
         /// How long it asks to be left alone.
@@ -32,6 +36,7 @@ impl Fate {
         match self {
             Fate::Answered { well: true } | Fate::Rejected => Verdict::Well,
             Fate::Answered { well: false } | Fate::NotSent | Fate::Unknown => Verdict::Failed,
+            Fate::Unreached => Verdict::Unseen,
             // Whoever turns work away protects itself, and is asked less by the budget already.
             Fate::Refused { .. } => Verdict::Well,
         }

@@ -16,6 +16,12 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Looks after itself, about every second: closes what has been idle for too long.
     fn upkeep(&self, now: Instant);
+
+    /// Whether the endpoint takes new requests, as far as its connections know: one that does not is asked
+    /// only when no other can be.
+    fn is_welcoming(&self) -> bool {
+        true
+    }
 }
 
 /// Connections to an endpoint.

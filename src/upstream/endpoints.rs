@@ -149,8 +149,8 @@ fn by_key<'l, T: Transport>(
     now: Instant,
 ) -> Option<&'l Arc<Endpoint<T>>> {
     let fit = list.iter().filter(|one| one.fit(now).is_ok());
-    // Untried before tried.
-    fit.max_by_key(|one| (!tried.contains(&one.addr), balance::weight(key, one.key)))
+    // Untried before tried, and those that leave last.
+    fit.max_by_key(|one| (wanted(one, tried), balance::weight(key, one.key)))
 }
 
 fn less_busy<'l, T: Transport>(
@@ -159,22 +159,29 @@ fn less_busy<'l, T: Transport>(
     now: Instant,
     random: u64,
 ) -> Option<&'l Arc<Endpoint<T>>> {
-    let is_fit = |one: &&Arc<Endpoint<T>>| !tried.contains(&one.addr) && one.fit(now).is_ok();
     let (a, b) = balance::two_of(list.len(), random);
     // Mostly both are fit, and no list of those who are needs to be made.
+    let is_wanted =
+        |one: &Arc<Endpoint<T>>| one.fit(now).is_ok() && wanted(one, tried) == MOST_WANTED;
     if let (Some(a), Some(b)) = (list.get(a), list.get(b))
-        && is_fit(&a)
-        && is_fit(&b)
+        && is_wanted(a)
+        && is_wanted(b)
     {
         return Some(lesser(a, b));
     }
-    let mut fit: Vec<_> = list.iter().filter(is_fit).collect();
-    if fit.is_empty() {
-        fit = list.iter().filter(|one| one.fit(now).is_ok()).collect();
-    }
+    let mut fit: Vec<_> = list.iter().filter(|one| one.fit(now).is_ok()).collect();
+    let most = fit.iter().map(|one| wanted(one, tried)).max()?;
+    fit.retain(|one| wanted(one, tried) == most);
     let (a, b) = balance::two_of(fit.len(), random);
     Some(lesser(fit.get(a)?, fit.get(b)?))
 }
+
+/// What an endpoint is chosen by before anything else: not yet tried, and then welcoming.
+fn wanted<T: Transport>(one: &Endpoint<T>, tried: &[SocketAddr]) -> (bool, bool) {
+    (!tried.contains(&one.addr), one.transport.is_welcoming())
+}
+
+const MOST_WANTED: (bool, bool) = (true, true);
 
 fn lesser<'l, T: Transport>(
     a: &'l Arc<Endpoint<T>>,
@@ -352,6 +359,38 @@ mod tests {
                 assert_eq!(visit.ok().unwrap().endpoint.addr, addr(3));
                 let all = [addr(1), addr(2), addr(3)];
                 assert!(endpoints.enter(key, &all, now, || random(n)).is_ok());
+            }
+        }
+    }
+
+    /// A connection that knows whether its server leaves.
+    struct Knowing(SocketAddr);
+
+    impl Transport for Knowing {
+        fn connections(&self) -> Connections {
+            Connections::default()
+        }
+
+        fn upkeep(&self, _: Instant) {}
+
+        fn is_welcoming(&self) -> bool {
+            self.0 != addr(1)
+        }
+    }
+
+    #[test]
+    fn who_leaves_is_asked_only_if_nobody_else_is_fit() {
+        let now = Instant::now();
+        let endpoints = Endpoints::new(Box::new(Knowing), BREAKER, EJECTION);
+        endpoints.set(&[addr(1), addr(2), addr(3)], now);
+        let asked = |tried: &[SocketAddr], key, n| {
+            let visit = endpoints.enter(key, tried, now, || random(n));
+            visit.ok().unwrap().endpoint.addr
+        };
+        for n in 0..50 {
+            for key in [None, Some(random(n))] {
+                assert_ne!(asked(&[], key, n), addr(1));
+                assert_eq!(asked(&[addr(2), addr(3)], key, n), addr(1));
             }
         }
     }

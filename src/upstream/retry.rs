@@ -41,7 +41,7 @@ pub(super) fn pause(
     random: f64,
 ) -> Option<Duration> {
     let may = match fate {
-        Fate::NotSent | Fate::Refused { .. } => true,
+        Fate::NotSent | Fate::Unreached | Fate::Refused { .. } => true,
         Fate::Unknown => idempotent,
         Fate::Answered { .. } | Fate::Rejected => false,
     };

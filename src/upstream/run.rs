@@ -105,7 +105,7 @@ impl<T: Transport> Under<'_, T> {
             Some(Fate::Answered { well: true }) => (AttemptOutcome::Answered, false),
             Some(Fate::Answered { well: false }) => (AttemptOutcome::Failed, false),
             Some(Fate::Refused { .. } | Fate::Rejected) => (AttemptOutcome::Refused, false),
-            Some(Fate::NotSent) => (AttemptOutcome::NotSent, false),
+            Some(Fate::NotSent | Fate::Unreached) => (AttemptOutcome::NotSent, false),
             Some(Fate::Unknown) => (AttemptOutcome::Unknown, true),
             None if sent => (AttemptOutcome::TimedOut, true),
             None => (AttemptOutcome::NotSent, false),

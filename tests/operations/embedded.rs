@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// A listener on a free port with two data threads.
+#[allow(dead_code, reason = "each test binary uses its part of this")]
 pub(crate) struct Embedded {
     pub(crate) addr: SocketAddr,
     pub(crate) registry: Arc<Registry>,

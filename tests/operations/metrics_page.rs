@@ -1,6 +1,6 @@
 //! The metrics page, read as strictly as Prometheus' text format 0.0.4 is written.
 
-use crate::support::Server;
+use crate::support::{Server, Start, scratch};
 use mcpd::telemetry::{METRICS, Metric, Values};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -51,6 +51,8 @@ enum Command {
     Admin(Options),
     /// CPU of a request that is passed on to an HTTP service, beside HAProxy
     HttpHop(Options),
+    /// What handing a request on to another server costs, beside answering it and beside NATS
+    Hop(Options),
     /// Load any MCP server with 64-byte echoes for a while, to look at it with a profiler
     Load {
         /// The server's data port
@@ -124,6 +126,7 @@ fn main() -> ExitCode {
         Command::Overload(options) => sections::run(&options, &[sections::Section::Overload]),
         Command::Admin(options) => sections::run(&options, &[sections::Section::Admin]),
         Command::HttpHop(options) => sections::run(&options, &[sections::Section::HttpHop]),
+        Command::Hop(options) => sections::run(&options, &[sections::Section::Hop]),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -28,6 +28,13 @@ impl Binding<'_> {
         })
     }
 
+    /// Whether a request needs HOPS whichever handler takes it. Where only some of them forward, those
+    /// refuse it themselves.
+    pub(in crate::dispatch) fn forwards(&self, spec: &RouteSpec) -> bool {
+        let forwards = |name: &str| self.handlers.get(name).is_some_and(|one| one.forwards());
+        spec.choices().iter().all(|(_, name)| forwards(name))
+    }
+
     /// The same for one of several.
     fn choice(&mut self, route: &str, handler: &str) -> Option<Leg> {
         let count = self.counts.count(Shaped::Choice, route, handler);

@@ -100,7 +100,7 @@ fn version(field: &Field<'_>, report: &mut Report) -> Option<HttpVersion> {
     version
 }
 
-fn hash_by(text: &str) -> Result<HashBy, String> {
+pub(super) fn hash_by(text: &str) -> Result<HashBy, String> {
     let is_key =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
     match text.strip_prefix("header:") {

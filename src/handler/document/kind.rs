@@ -1,8 +1,12 @@
 //! The types of handlers, and the keys that each has.
 
+#[cfg(feature = "nats")]
+use super::nats;
 use super::value::{duration, number, parsed};
-use super::{http, value};
-use crate::handler::{self, Handler, Http, HttpSettings};
+use super::{http, mcp, value};
+#[cfg(feature = "nats")]
+use crate::handler::NatsSettings;
+use crate::handler::{self, Handler, Http, HttpSettings, McpSettings};
 use crate::router::document::reading::{self, Field, Fields, Report};
 use crate::telemetry::UpstreamCatalog;
 use bytes::Bytes;
@@ -26,9 +30,12 @@ pub(super) enum Kind {
         failure_percent: u8,
     },
     Http(Box<HttpSettings>),
+    Mcp(Box<McpSettings>),
+    #[cfg(feature = "nats")]
+    Nats(Box<NatsSettings>),
 }
 
-const NAMES: &str = "echo, discard, monitor, static, delay or http";
+const NAMES: &str = "echo, discard, monitor, static, delay, http, mcp or nats";
 
 /// The topics that a monitor remembers.
 const MAX_TOPICS: u32 = 10_000;
@@ -55,6 +62,15 @@ pub(super) fn read(word: &Field<'_>, item: Field<'_>, report: &mut Report) -> Op
             "queue",
         ],
         "http" => http::KEYS,
+        "mcp" => mcp::KEYS,
+        #[cfg(feature = "nats")]
+        "nats" => nats::KEYS,
+        #[cfg(not(feature = "nats"))]
+        "nats" => {
+            let message = "is not built into this server; use one with the feature `nats`";
+            reading::wrong(word, message, report);
+            return None;
+        }
         _ => {
             let message = format!("is not a type of handler; write {NAMES}");
             reading::wrong(word, &message, report);
@@ -78,6 +94,9 @@ pub(super) fn read(word: &Field<'_>, item: Field<'_>, report: &mut Report) -> Op
             ),
             failure_percent: number(&fields, "failure_percent", 0..=100, report).unwrap_or(0) as u8,
         },
+        "mcp" => Kind::Mcp(Box::new(mcp::read(&fields, report)?)),
+        #[cfg(feature = "nats")]
+        "nats" => Kind::Nats(Box::new(nats::read(&fields, report)?)),
         _ => Kind::Http(Box::new(http::read(&fields, report)?)),
     };
     Some((read, limits))
@@ -113,12 +132,18 @@ impl Kind {
             Kind::Static { .. } => "static",
             Kind::Delay { .. } => "delay",
             Kind::Http(_) => "http",
+            Kind::Mcp(_) => "mcp",
+            #[cfg(feature = "nats")]
+            Kind::Nats(_) => "nats",
         }
     }
 
     pub(super) fn settings(&self) -> BTreeMap<String, String> {
         let shown = match self {
             Kind::Http(http) => http::shown(http),
+            Kind::Mcp(mcp) => mcp::shown(mcp),
+            #[cfg(feature = "nats")]
+            Kind::Nats(nats) => nats::shown(nats),
             Kind::Monitor { max_topics } => vec![("max_topics", max_topics.to_string())],
             _ => Vec::new(),
         };
@@ -147,12 +172,22 @@ impl Kind {
                 let stats = upstreams.enter(name);
                 Arc::new(Http::new(name, (**settings).clone(), stats)?)
             }
+            Kind::Mcp(settings) => {
+                let stats = upstreams.enter(name);
+                Arc::new(handler::Mcp::new(name, (**settings).clone(), stats))
+            }
+            #[cfg(feature = "nats")]
+            Kind::Nats(settings) => {
+                let stats = upstreams.enter(name);
+                Arc::new(handler::Nats::new((**settings).clone(), stats))
+            }
         })
     }
 
     pub(super) fn reads_files(&self) -> bool {
         match self {
             Kind::Http(settings) => settings.reads_files(),
+            // Those of NATS are read for every connection.
             _ => false,
         }
     }

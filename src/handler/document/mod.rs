@@ -16,6 +16,9 @@
 mod care;
 mod http;
 mod kind;
+mod mcp;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(test)]
 mod tests;
 mod value;

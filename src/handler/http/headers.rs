@@ -50,7 +50,7 @@ fn is_one_of(name: &str, list: &[&str]) -> bool {
     let is = |one: &&str| {
         one.len() == name.len() && name.bytes().zip(one.bytes()).all(|(a, b)| same(a, b))
     };
-    list.iter().any(|one| is(&one))
+    list.iter().any(|one| is(one))
 }
 
 /// Whether a header is about the connection or the framing of a message.
@@ -59,7 +59,7 @@ pub(super) fn is_of_the_connection(name: &str) -> bool {
 }
 
 /// Whether a HEADER goes along only where it is configured, or never.
-pub(super) fn is_reserved(name: &str) -> bool {
+pub(crate) fn is_reserved(name: &str) -> bool {
     let ours = name
         .get(..4)
         .is_some_and(|start| is_one_of(start, &["mcp-"]));

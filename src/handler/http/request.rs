@@ -195,16 +195,23 @@ fn passed(settings: &HttpSettings, name: &str, value: &[u8]) -> Option<(HeaderNa
 }
 
 fn key(settings: &HttpSettings, call: &Call<'_>) -> Option<u64> {
-    let peer = call.peer;
-    match settings.hash_by.as_ref()? {
-        HashBy::ClientId => Some(match &peer.client_id {
-            Some(id) => key_of(id.as_bytes()),
-            None => key_of(peer.addr.ip().to_string().as_bytes()),
-        }),
-        HashBy::Header(name) => {
-            let mut headers = call.meta.headers();
-            let (_, value) = headers.find(|(key, _)| key == name)?;
-            Some(key_of(value))
+    settings.hash_by.as_ref()?.key(call)
+}
+
+impl HashBy {
+    /// The key by which a call's endpoint is chosen; `None` where it has none.
+    pub(crate) fn key(&self, call: &Call<'_>) -> Option<u64> {
+        let peer = call.peer;
+        match self {
+            HashBy::ClientId => Some(match &peer.client_id {
+                Some(id) => key_of(id.as_bytes()),
+                None => key_of(peer.addr.ip().to_string().as_bytes()),
+            }),
+            HashBy::Header(name) => {
+                let mut headers = call.meta.headers();
+                let (_, value) = headers.find(|(key, _)| key == name)?;
+                Some(key_of(value))
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use rustix::fd::OwnedFd;
 
 mod http;
 pub(crate) mod mcp;
+pub(crate) mod nats;
 pub(crate) mod open;
 mod redis;
 
@@ -28,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Mcp,
+    Nats,
     Redis,
     Http,
 }
@@ -36,6 +38,7 @@ pub(crate) enum Protocol {
 #[derive(Debug)]
 pub(crate) enum Wire {
     Mcp(mcp::Mcp),
+    Nats(nats::Nats),
     Redis(redis::Redis),
     Http(http::Http),
 }
@@ -51,6 +54,7 @@ impl Wire {
     pub(crate) fn new(protocol: Protocol, depth: u16) -> Self {
         match protocol {
             Protocol::Mcp => Wire::Mcp(mcp::Mcp::new(depth)),
+            Protocol::Nats => Wire::Nats(nats::Nats::new(depth)),
             Protocol::Redis => Wire::Redis(redis::Redis::new(depth)),
             Protocol::Http => Wire::Http(http::Http::new(depth)),
         }
@@ -59,6 +63,7 @@ impl Wire {
     pub(crate) fn request(&mut self, out: &mut Vec<u8>) {
         match self {
             Wire::Mcp(wire) => wire.request(out),
+            Wire::Nats(wire) => wire.request(out),
             Wire::Redis(wire) => wire.request(out),
             Wire::Http(wire) => wire.request(out),
         }
@@ -68,6 +73,7 @@ impl Wire {
     pub(crate) fn answers(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress> {
         match self {
             Wire::Mcp(wire) => wire.answers(input, out),
+            Wire::Nats(wire) => wire.answers(input, out),
             Wire::Redis(wire) => wire.answers(input),
             Wire::Http(wire) => wire.answers(input),
         }

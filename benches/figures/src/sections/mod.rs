@@ -15,6 +15,7 @@ use crate::server::{self, Name, Target};
 mod admin;
 mod codec;
 mod echo;
+mod hop;
 mod http_hop;
 mod idle;
 mod lookup;
@@ -34,10 +35,11 @@ pub(crate) enum Section {
     Telemetry,
     Admin,
     HttpHop,
+    Hop,
 }
 
 /// In the order in which they are measured.
-pub(crate) const ALL: [Section; 9] = [
+pub(crate) const ALL: [Section; 10] = [
     Section::Echo,
     Section::Idle,
     Section::Startup,
@@ -47,6 +49,7 @@ pub(crate) const ALL: [Section; 9] = [
     Section::Telemetry,
     Section::Admin,
     Section::HttpHop,
+    Section::Hop,
 ];
 
 /// What is measured, and how long.
@@ -101,6 +104,8 @@ struct Record {
     admin: Option<admin::Admin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     http_hop: Option<http_hop::HttpHop>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hop: Option<hop::Hops>,
 }
 
 /// Measures the given sections, prints them as they are ready and writes the record if asked to.
@@ -137,6 +142,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         telemetry: None,
         admin: None,
         http_hop: None,
+        hop: None,
     };
     println!("{}", record.machine.summary());
     for (name, version) in &record.versions {
@@ -153,6 +159,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             Section::Telemetry => record.telemetry = telemetry::measure(&plan)?,
             Section::Admin => record.admin = admin::measure(&plan)?,
             Section::HttpHop => record.http_hop = http_hop::measure(&plan, &options.haproxy)?,
+            Section::Hop => record.hop = hop::measure(&plan)?,
         }
     }
     if let Some(path) = &options.json {

@@ -130,11 +130,17 @@ impl RouteSpec {
     /// Every handler that the route leads to, with the key that names it: by itself, by its split, its
     /// matches and its mirror.
     pub fn handlers(&self) -> Vec<(String, &str)> {
+        let mut named = self.choices();
+        let mirror = self.mirror.iter();
+        named.extend(mirror.map(|mirror| ("mirror.handler".to_owned(), &*mirror.handler)));
+        named
+    }
+
+    /// Those that may answer: all but its mirror.
+    pub fn choices(&self) -> Vec<(String, &str)> {
         let mut named = self.target.handlers();
         let matches = self.matches.iter().enumerate();
         named.extend(matches.map(|(at, rule)| (format!("match[{at}].handler"), &*rule.handler)));
-        let mirror = self.mirror.iter();
-        named.extend(mirror.map(|mirror| ("mirror.handler".to_owned(), &*mirror.handler)));
         named
     }
 
