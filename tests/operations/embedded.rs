@@ -1,7 +1,7 @@
 //! The data port inside this process, with handlers that tests write themselves.
 
 use mcpd::conn::{ListenSettings, Listener, Registry, Settings};
-use mcpd::dispatch::{BindOptions, BoundRoute, Dispatcher, MirrorLimits, bind};
+use mcpd::dispatch::{BindOptions, BoundRoute, Dispatcher, bind};
 use mcpd::handler::{Handler, Handlers};
 use mcpd::router::document::{Document, ParseOptions};
 use mcpd::router::handle::Handle;
@@ -20,7 +20,7 @@ pub(crate) struct Embedded {
     handlers: Handlers,
     pub(crate) scheduler: Scheduler,
     pub(crate) catalog: Arc<RouteCatalog>,
-    options: BindOptions,
+    pub(crate) options: BindOptions,
     pub(crate) runtime: tokio::runtime::Runtime,
 }
 
@@ -77,11 +77,6 @@ impl Embedded {
         };
         embedded.swap(document);
         embedded
-    }
-
-    /// Uses other limits for copies.
-    pub(crate) fn limit_mirrors(&self, limits: MirrorLimits) {
-        self.options.mirrors.set_limits(limits);
     }
 
     /// Makes a document live.

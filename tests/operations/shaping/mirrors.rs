@@ -76,7 +76,13 @@ fn a_mirror_that_hangs_or_panics_is_nobodys_business() {
 fn copies_are_bounded_by_number_and_by_bytes() {
     let shaped = start(100, Does::Answers, Does::Hangs);
     let mut peer = shaped.peer();
-    let limit = |copies, bytes| shaped.server.limit_mirrors(MirrorLimits { copies, bytes });
+    let limit = |copies, bytes| {
+        shaped
+            .server
+            .options
+            .mirrors
+            .set_limits(MirrorLimits { copies, bytes })
+    };
     limit(2, 1 << 20);
     (0..5).for_each(|_| assert_eq!(ask(&mut peer, "t/x", nothing), "main"));
     shaped.await_metric(DROPPED, 3);
@@ -97,7 +103,7 @@ fn room_is_given_back() {
             copies: 1,
             bytes: 4,
         };
-        shaped.server.limit_mirrors(copies);
+        shaped.server.options.mirrors.set_limits(copies);
         let mut peer = shaped.peer();
         for n in 1..=10 {
             assert_eq!(ask(&mut peer, "t/x", nothing), "main");
