@@ -13,7 +13,7 @@
 //!
 //! ```
 //! use mcpd::conn::{ListenSettings, Listener, Registry, Settings};
-//! use mcpd::dispatch::{Dispatcher, bind};
+//! use mcpd::dispatch::{BindOptions, Dispatcher, bind};
 //! use mcpd::handler::{Echo, Handlers};
 //! use mcpd::router::document::{Document, ParseOptions};
 //! use mcpd::router::{handle::Handle, table::Table};
@@ -30,12 +30,14 @@
 //! let catalog = Arc::new(RouteCatalog::default());
 //! let scheduler = Scheduler::default();
 //! let before = Table::default();
-//! let table = Handle::new(bind(&document, &handlers, &scheduler, &catalog, &before, false)?);
+//! let runtime = tokio::runtime::Runtime::new()?;
+//! let options = BindOptions::new(runtime.handle().clone());
+//! let table = Handle::new(bind(&document, &handlers, &scheduler, &catalog, &before, &options)?);
 //!
 //! let listen = ListenSettings { addr: "127.0.0.1:0".parse()?, ..ListenSettings::default() };
 //! let settings = Settings { listen: Arc::new(listen), ..Settings::default() };
 //!
-//! tokio::runtime::Runtime::new()?.block_on(async {
+//! runtime.block_on(async {
 //!     let listener = Listener::bind(
 //!         tokio::sync::watch::channel(settings).1,
 //!         Dispatcher::new(table), // keep a clone of the handle to swap tables while it runs
@@ -74,5 +76,6 @@ pub mod scheduler;
 mod server;
 pub mod telemetry;
 pub mod tls;
+pub mod upstream;
 
 pub use server::{Builder, Route, Server, StartError};

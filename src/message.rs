@@ -268,6 +268,15 @@ impl<'a> Answer<'a> {
         }
     }
 
+    /// Whether it is a RESPONSE.
+    pub fn is_response(&self) -> bool {
+        match self {
+            Answer::Response { .. } => true,
+            Answer::Error { .. } => false,
+            Answer::Reply(reply) => reply.code.is_none(),
+        }
+    }
+
     /// The metadata of the answer's own, to which the connection adds.
     pub(crate) fn meta(&self) -> MetaBuf {
         let mut meta = MetaBuf::new();
@@ -304,6 +313,17 @@ pub enum Outcome<'a> {
     /// The same, but the handler's part of it may have to wait: until it has [`Begun`], the request
     /// counts as not executed.
     Waiting(Work, Begun),
+}
+
+impl Outcome<'_> {
+    /// The same, owning what it borrowed.
+    pub fn into_owned(self) -> Outcome<'static> {
+        match self {
+            Outcome::Now(answer) => Outcome::Now(answer.into_owned()),
+            Outcome::Later(work) => Outcome::Later(work),
+            Outcome::Waiting(work, begun) => Outcome::Waiting(work, begun),
+        }
+    }
 }
 
 /// Whether work that waits for its place has begun.

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::function::{Bound, Codec, Codecs, Function, IntoReply, Request, routed};
 use crate::handler::{Handler, Handlers};
 use crate::router::document::{
-    Document, ParseOptions, PriorityBounds, RateLimitSpec, RouteSpec, is_name,
+    Document, ParseOptions, PriorityBounds, RateLimitSpec, RouteSpec, Target, is_name,
 };
 use mcpd_proto::topic::Pattern;
 use std::error::Error;
@@ -120,7 +120,7 @@ impl Route {
         let pattern = Pattern::parse(topic).map_err(|error| format!("route {topic:?}: {error}"));
         Route(pattern.map(|pattern| {
             let mut route = RouteSpec::new(pattern, String::new());
-            route.handler.clone_from(&route.name);
+            route.target = Target::Handler(route.name.clone());
             route
         }))
     }
@@ -141,7 +141,7 @@ impl Route {
                 "route name {name:?}: write 1 to 63 of a-z 0-9 . _ -"
             )));
         }
-        self.with(|route| (route.name, route.handler) = (name.clone(), name))
+        self.with(|route| (route.name, route.target) = (name.clone(), Target::Handler(name)))
     }
 
     /// How long a request may take (default 30 s), from its last byte to its answer.
@@ -249,8 +249,22 @@ impl<S: Clone + Send + Sync + 'static> Builder<S> {
             Err(problem) => self.problems.push(problem),
             Ok(route) => {
                 let bound = function.bind(self.state.clone());
-                let (name, pattern) = (route.handler.clone(), route.pattern.clone());
+                let (name, pattern) = (route.name.clone(), route.pattern.clone());
                 self.functions.push((name, pattern, bound));
+                self.routes.push(route);
+            }
+        }
+        self
+    }
+
+    /// Has a route lead to a handler of some name: one that is configured or built in (`echo`, `monitor`), or stands
+    /// in the handlers document (`handlers_file`).
+    #[must_use]
+    pub fn route_to(mut self, route: impl Into<Route>, handler: impl Into<String>) -> Self {
+        match route.into().0 {
+            Err(problem) => self.problems.push(problem),
+            Ok(mut route) => {
+                route.target = Target::Handler(handler.into());
                 self.routes.push(route);
             }
         }

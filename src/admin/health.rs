@@ -127,14 +127,24 @@ fn last_cause(status: &Status) -> String {
         .unwrap_or_default()
 }
 
+/// Routes with faults that are named; beyond it their number says enough.
+const FAULTS_SHOWN: usize = 10;
+
 fn describe(routes: &RoutesStatus) -> String {
-    let live = match &routes.source {
+    let mut live = match &routes.source {
         Some(source) => format!(
             "{} routes, revision {}, from {source}",
             routes.routes, routes.revision
         ),
         None => "none yet".to_owned(),
     };
+    if !routes.faults.is_empty() {
+        let names = routes.faults.iter().take(FAULTS_SHOWN);
+        let names: Vec<&str> = names.map(String::as_str).collect();
+        let (count, names) = (routes.faults.len(), names.join(", "));
+        // Writing to a string cannot fail.
+        let _ = write!(live, "; FAULTS ARE INJECTED on purpose by {count}: {names}");
+    }
     match &routes.problem {
         Some(problem) => format!("{live}; the newest document is refused: {problem}"),
         None => live,

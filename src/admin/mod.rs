@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 pub use api::{
-    Answer, Api, Change, Control, DrainView, Edit, HandlerLoad, HandlerView, Loopback,
-    MAX_TOKENS_BYTES, Precondition, Rates, Refused, Rules, Scope, Scopes, Setting, Tokens, Version,
-    WriteError, Written,
+    Answer, Api, Change, Control, DrainView, Edit, EndpointAction, HandlerLoad, HandlerView,
+    Loopback, MAX_TOKENS_BYTES, NoEndpoint, Precondition, Rates, Refused, Rules, Scope, Scopes,
+    Setting, Tokens, UpstreamView, Version, WriteError, Written,
 };
 pub(crate) use server::MAX_CONNECTIONS;
 pub use server::{Gate, Ports};
@@ -45,6 +45,8 @@ pub struct RoutesStatus {
     pub etag: Option<ETag>,
     /// Routes in it.
     pub routes: usize,
+    /// Names of those that inject faults.
+    pub faults: Vec<String>,
     /// Why the newest document is not live, when it is not.
     pub problem: Option<String>,
 }

@@ -1,11 +1,14 @@
 //! Looks at what a configuration would serve, without serving it.
 
+use super::handlers::{self, Sources};
 use super::routes::open_store;
-use super::{access, settings, tls, trust};
+use super::{access, tls, trust};
 use crate::config::Config;
 use crate::dispatch;
 use crate::router::document::{Document, Problem, Problems};
+use crate::telemetry::UpstreamCatalog;
 use std::io;
+use std::sync::Arc;
 
 /// What [`check`] found.
 #[derive(Clone, Debug)]
@@ -43,7 +46,15 @@ pub fn check(config: &Config) -> io::Result<Check> {
         .enable_time()
         .build()?;
     let (store, source) = open_store(config);
-    let handlers = settings::handlers(&config.handlers, None);
+    let handlers = handlers::read(config.handlers_file.as_deref()).and_then(|document| {
+        let sources = Sources {
+            configs: config.handlers.clone(),
+            document: Arc::new(document),
+            ..Sources::default()
+        };
+        let made = sources.make(None, true, &UpstreamCatalog::default())?;
+        Ok(made.handlers)
+    });
     let mut found = Check {
         source,
         document: None,
@@ -59,7 +70,10 @@ pub fn check(config: &Config) -> io::Result<Check> {
         Ok(loaded) => {
             found.warnings = loaded.warnings;
             match handlers {
-                Ok(handlers) => found.routes = dispatch::check(&loaded.document, &handlers),
+                Ok(handlers) => {
+                    let allow_faults = config.routes.allow_faults;
+                    found.routes = dispatch::check(&loaded.document, &handlers, allow_faults);
+                }
                 Err(problem) => found.handlers = Some(problem),
             }
             found.document = Some(loaded.document);

@@ -2,7 +2,8 @@
 
 use super::routes::Routes;
 use crate::admin::{
-    self, Answer, Change, Control, DrainView, HandlerView, Setting, Version, WriteError, Written,
+    self, Answer, Change, Control, DrainView, EndpointAction, HandlerView, NoEndpoint, Setting,
+    UpstreamView, Version, WriteError, Written,
 };
 use crate::auth::{Auth, PrincipalView};
 use crate::background;
@@ -14,6 +15,7 @@ use crate::scheduler::{Load, Scheduler};
 use crate::telemetry::{ConnMetrics, LogControl};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -158,13 +160,47 @@ impl Control for Shared {
                 kind: String::new(),
                 settings: BTreeMap::new(),
                 load: self.scheduler.load_of(name).map(handler_load),
+                upstream: None,
             });
             match field {
                 "type" => view.kind = setting.value,
                 _ => drop(view.settings.insert(field.to_owned(), setting.value)),
             }
         }
+        let handlers = self.routes.handlers();
+        for entry in &self.routes.handlers_document().handlers {
+            let name = &entry.name;
+            let upstream = handlers.get(name).and_then(|handler| handler.upstream());
+            let view = HandlerView {
+                name: name.clone(),
+                kind: entry.kind().to_owned(),
+                settings: entry.settings(),
+                load: self.scheduler.load_of(name).map(handler_load),
+                upstream: upstream.map(|upstream| UpstreamView {
+                    endpoints: upstream.endpoints(),
+                    pending: upstream.pending(),
+                    adaptive_limit: upstream.adaptive_limit(),
+                }),
+            };
+            views.insert(name.clone(), view);
+        }
         views.into_values().collect()
+    }
+
+    fn set_endpoint(
+        &self,
+        handler: &str,
+        endpoint: SocketAddr,
+        action: EndpointAction,
+    ) -> Result<(), NoEndpoint> {
+        let handlers = self.routes.handlers();
+        let handler = handlers.get(handler).ok_or(NoEndpoint::Handler)?;
+        let upstream = handler.upstream().ok_or(NoEndpoint::Upstream)?;
+        let done = match action {
+            EndpointAction::Eject => upstream.eject(endpoint),
+            EndpointAction::Restore => upstream.restore(endpoint),
+        };
+        done.then_some(()).ok_or(NoEndpoint::Endpoint)
     }
 
     fn topics(&self, limit: usize) -> Vec<(String, Vec<TopicSeen>)> {

@@ -6,6 +6,7 @@ mod control;
 mod descriptors;
 mod drain;
 mod embedding;
+mod handlers;
 mod keys;
 mod reload;
 mod routes;
@@ -217,6 +218,7 @@ impl Server {
             own,
             Arc::clone(&scheduler),
             catalog,
+            Arc::clone(exporter.upstreams()),
             metrics.clone(),
         );
         let routes = Arc::new(routes);
@@ -380,6 +382,7 @@ impl Server {
         if let Some(tls) = tls {
             tls.watch();
         }
+        handlers::watch(self);
         if let Some(sidecar) = self.sidecar {
             self.embedded.started(Addresses { data, sidecar });
         }

@@ -2,19 +2,20 @@
 
 mod write;
 
+use super::handlers::{self, Made, Sources};
 use super::settings;
 use crate::admin::{RoutesStatus, Version};
 use crate::background;
-use crate::config::{Config, HandlerConfig};
-use crate::dispatch::{self, BoundRoute, bind};
+use crate::config::Config;
+use crate::dispatch::{self, BindOptions, BoundRoute, Mirrors, bind};
 use crate::handler::Handlers;
-use crate::router::document::{Document, Loaded, ParseOptions, Problems};
+use crate::router::document::{Document, Loaded, ParseOptions, Problems, RouteSpec};
 use crate::router::handle::Handle;
 use crate::router::store::{FileStore, FileStoreOptions, MemoryStore, RouteStore, StoreError};
-use crate::scheduler::Scheduler;
-use crate::telemetry::{ProcessMetrics, RouteCatalog};
+use crate::scheduler::{Limits, Scheduler};
+use crate::telemetry::{ProcessMetrics, RouteCatalog, UpstreamCatalog};
 use arc_swap::ArcSwapOption;
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub(super) struct Routes {
     table: Handle<Arc<BoundRoute>>,
     scheduler: Arc<Scheduler>,
     catalog: Arc<RouteCatalog>,
+    upstreams: Arc<UpstreamCatalog>,
     metrics: ProcessMetrics,
     /// Held while a table is made, which takes a moment for a large one.
     state: Mutex<State>,
@@ -45,23 +47,25 @@ pub(super) struct Routes {
 
 /// What a table is made of.
 struct State {
-    /// Handlers that the program has brought along, which stand for configured ones of their names.
-    own: Handlers,
-    handler_configs: BTreeMap<String, HandlerConfig>,
-    /// `None` until they are first built.
-    handlers: Option<Handlers>,
-    revision_on_answers: bool,
+    /// As they are, or will be once they are first made.
+    sources: Sources,
+    handlers_file: Option<PathBuf>,
+    /// `None` until they are first made.
+    made: Option<Made>,
+    server_limits: Limits,
+    options: BindOptions,
 }
 
 impl State {
-    /// Builds the handlers unless they are there.
-    fn handlers(&mut self) -> Result<Handlers, String> {
-        if let Some(handlers) = &self.handlers {
-            return Ok(handlers.clone());
+    /// Makes the handlers unless they are there.
+    fn handlers(&mut self, upstreams: &UpstreamCatalog) -> Result<Handlers, String> {
+        if let Some(made) = &self.made {
+            return Ok(made.handlers.clone());
         }
-        let mut handlers = settings::handlers(&self.handler_configs, None)?;
-        handlers.extend(&self.own);
-        Ok(self.handlers.insert(handlers).clone())
+        let document = handlers::read(self.handlers_file.as_deref())?;
+        self.sources.document = Arc::new(document);
+        let made = self.sources.clone().make(None, true, upstreams)?;
+        Ok(self.made.insert(made).handlers.clone())
     }
 }
 
@@ -71,6 +75,7 @@ impl Routes {
         (own, document): (Handlers, Option<Document>),
         scheduler: Arc<Scheduler>,
         catalog: Arc<RouteCatalog>,
+        upstreams: Arc<UpstreamCatalog>,
         metrics: ProcessMetrics,
     ) -> Routes {
         let (store, source) = match document {
@@ -80,7 +85,13 @@ impl Routes {
             }
             _ => open_store(config),
         };
-        settings::schedule(&scheduler, config);
+        let sources = Sources {
+            configs: config.handlers.clone(),
+            own,
+            ..Sources::default()
+        };
+        let server_limits = settings::server_limits(config);
+        scheduler.configure(server_limits, &sources.limits());
         Routes {
             store,
             source,
@@ -88,11 +99,20 @@ impl Routes {
             scheduler,
             catalog,
             metrics,
+            upstreams,
             state: Mutex::new(State {
-                own,
-                handler_configs: config.handlers.clone(),
-                handlers: None,
-                revision_on_answers: config.routes.revision_on_answers,
+                sources,
+                handlers_file: config.handlers_file.clone(),
+                made: None,
+                server_limits,
+                options: BindOptions {
+                    revision_on_answers: config.routes.revision_on_answers,
+                    allow_faults: config.routes.allow_faults,
+                    mirrors: Arc::new(Mirrors::new(
+                        tokio::runtime::Handle::current(),
+                        settings::mirrors(config),
+                    )),
+                },
             }),
             live: ArcSwapOption::empty(),
             status: watch::Sender::new(RoutesStatus::default()),
@@ -111,7 +131,14 @@ impl Routes {
 
     /// The handlers by name; none before they are first built.
     pub(super) fn handlers(&self) -> Handlers {
-        self.state().handlers.clone().unwrap_or_default()
+        let state = self.state();
+        let made = state.made.as_ref();
+        made.map(|made| made.handlers.clone()).unwrap_or_default()
+    }
+
+    /// The handlers document that is in force.
+    pub(super) fn handlers_document(&self) -> Arc<crate::handler::Document> {
+        Arc::clone(&self.state().sources.document)
     }
 
     pub(super) fn live(&self) -> Option<Arc<Version>> {
@@ -133,8 +160,14 @@ impl Routes {
             return Ok(());
         }
         // A body file may have come by now, or have changed.
-        self.state().handlers = None;
-        self.state().handlers()?;
+        {
+            let mut state = self.state();
+            state.made = None;
+            let handlers = state.handlers(&self.upstreams)?;
+            handlers::start(&handlers);
+            self.scheduler
+                .configure(state.server_limits, &state.sources.limits());
+        }
         let loaded = self.store.load().await.map_err(|error| explain(&error));
         self.take(loaded)
     }
@@ -226,41 +259,89 @@ impl Routes {
     /// The live routes cannot be served with them; the old ones stay.
     pub(super) fn reconfigure(&self, config: &Config) -> Result<(), String> {
         let mut state = self.state();
-        let mut handlers = {
-            let before = state.handlers.as_ref();
-            let before = before.map(|handlers| (&state.handler_configs, handlers));
-            settings::handlers(&config.handlers, before)?
+        let sources = Sources {
+            configs: config.handlers.clone(),
+            ..state.sources.clone()
         };
-        handlers.extend(&state.own);
-        let on_answers = config.routes.revision_on_answers;
+        let server_limits = settings::server_limits(config);
+        let options = BindOptions {
+            revision_on_answers: config.routes.revision_on_answers,
+            allow_faults: config.routes.allow_faults,
+            mirrors: Arc::clone(&state.options.mirrors),
+        };
+        self.remake(&mut state, sources, true, server_limits, options)?;
+        state.options.mirrors.set_limits(settings::mirrors(config));
+        Ok(())
+    }
+
+    /// Takes another handlers document. Takes a moment where there are many routes.
+    ///
+    /// # Errors
+    /// What is wrong with it, or a live route would lose its handler; the old one stays.
+    pub(super) fn take_handlers(&self, document: crate::handler::Document) -> Result<(), String> {
+        let mut state = self.state();
+        if *state.sources.document == document && state.made.is_some() {
+            return Ok(());
+        }
+        let (revision, handlers) = (document.revision, document.handlers.len());
+        let sources = Sources {
+            document: Arc::new(document),
+            ..state.sources.clone()
+        };
+        let (limits, options) = (state.server_limits, state.options.clone());
+        self.remake(&mut state, sources, false, limits, options)?;
+        tracing::info!(revision, handlers, "the handlers document is in force");
+        Ok(())
+    }
+
+    /// Makes what has changed, and binds the live routes to it in one step.
+    fn remake(
+        &self,
+        state: &mut State,
+        sources: Sources,
+        anew: bool,
+        server_limits: Limits,
+        options: BindOptions,
+    ) -> Result<(), String> {
+        let made = sources.make(state.made.as_ref(), anew, &self.upstreams)?;
         let live = self.live();
         if let Some(live) = &live {
             // Before the limits change: a handler whose queue is taken away does not get it back.
-            let problems = dispatch::check(&live.document, &handlers);
+            let allow_faults = options.allow_faults;
+            let problems = dispatch::check(&live.document, &made.handlers, allow_faults);
             if !problems.is_empty() {
                 return Err(problems.to_string());
             }
         }
-        settings::schedule(&self.scheduler, config);
+        self.scheduler
+            .configure(server_limits, &made.sources.limits());
         if let Some(live) = &live {
-            let bound = self.bind(&live.document, &handlers, on_answers);
+            let bound = self.bind(&live.document, &made.handlers, &options);
             bound.map_err(|problems| problems.to_string())?;
         }
-        state.handlers = Some(handlers);
-        state.revision_on_answers = on_answers;
-        state.handler_configs = config.handlers.clone();
+        handlers::start(&made.handlers);
+        self.upstreams
+            .retain(|name| made.handlers.get(name).is_some());
+        state.sources = made.sources.clone();
+        state.made = Some(made);
+        (state.server_limits, state.options) = (server_limits, options);
         Ok(())
     }
 
     /// Makes a document live. Takes a moment for a large one.
     fn apply(&self, version: Arc<Version>) -> Result<(), String> {
         let mut state = self.state();
-        let handlers = state.handlers()?;
+        let handlers = state.handlers(&self.upstreams)?;
         let document = &version.document;
-        self.bind(document, &handlers, state.revision_on_answers)
+        self.bind(document, &handlers, &state.options)
             .map_err(|problems| format!("{}: {problems}", self.source))?;
         let (routes, revision) = (document.routes.len(), document.revision);
         tracing::info!(source = self.source, routes, revision, "routes are live");
+        let faults = faulty(document);
+        if !faults.is_empty() {
+            let routes = faults.join(" ");
+            tracing::warn!(routes, "these routes fail on purpose: they inject faults");
+        }
         self.catalog.set_hash(version.hash.clone());
         self.metrics.routes_live(revision);
         self.status.send_replace(RoutesStatus {
@@ -269,6 +350,7 @@ impl Routes {
             hash: version.hash.clone(),
             etag: Some(version.etag),
             routes,
+            faults,
             problem: None,
         });
         self.live.store(Some(version));
@@ -279,11 +361,11 @@ impl Routes {
         &self,
         document: &Document,
         handlers: &Handlers,
-        on_answers: bool,
+        options: &BindOptions,
     ) -> Result<(), Problems> {
         let before = self.table.table();
         let (scheduler, catalog) = (&self.scheduler, &self.catalog);
-        let table = bind(document, handlers, scheduler, catalog, &before, on_answers)?;
+        let table = bind(document, handlers, scheduler, catalog, &before, options)?;
         self.table.store(table);
         Ok(())
     }
@@ -293,6 +375,13 @@ impl Routes {
         self.status
             .send_modify(|status| status.problem = Some(problem.to_owned()));
     }
+}
+
+/// The names of the routes that inject faults.
+fn faulty(document: &Document) -> Vec<String> {
+    let strikes = |route: &&RouteSpec| route.fault.is_some_and(|fault| fault.percent > 0);
+    let routes = document.routes.iter().filter(strikes);
+    routes.map(|route| route.name.clone()).collect()
 }
 
 /// What is wrong, with every problem of the document by line and key.

@@ -4,8 +4,9 @@ use crate::config::{
     Config, HandlerConfig, Latency, LogFormat, OtlpProtocol, ProxyProtocol, Readiness, StaticBody,
 };
 use crate::conn::{ConnSettings, ListenSettings, Settings};
+use crate::dispatch::MirrorLimits;
 use crate::handler::{self, Handler, Handlers};
-use crate::scheduler::{Limits, Scheduler};
+use crate::scheduler::Limits;
 use crate::telemetry::{self, LogSettings, LogStyle, SamplingSettings, TraceSettings};
 use mcpd_proto::session::{HeartbeatSettings, ServerSettings};
 use std::collections::BTreeMap;
@@ -57,6 +58,14 @@ pub(super) fn connections(config: &Config) -> Settings {
     Settings {
         listen: Arc::new(listen),
         conn: Arc::new(conn),
+    }
+}
+
+/// How many copies of requests there may be.
+pub(super) fn mirrors(config: &Config) -> MirrorLimits {
+    MirrorLimits {
+        copies: config.routes.max_mirrors,
+        bytes: config.routes.max_mirror_bytes,
     }
 }
 
@@ -122,13 +131,17 @@ pub(super) fn keeps_ready(config: &Config) -> bool {
     config.drain.readiness == Readiness::Keep
 }
 
-/// Gives a scheduler the limits of the server and of its handlers.
-pub(super) fn schedule(scheduler: &Scheduler, config: &Config) {
-    let server = Limits {
+/// The limits of the whole server.
+pub(super) fn server_limits(config: &Config) -> Limits {
+    Limits {
         running: config.scheduler.max_running,
         waiting: config.scheduler.max_waiting,
-    };
-    let handlers = config.handlers.iter().filter_map(|(name, handler)| {
+    }
+}
+
+/// The limits of configured handlers that have some.
+pub(super) fn limits(handlers: &BTreeMap<String, HandlerConfig>) -> BTreeMap<String, Limits> {
+    let limits = handlers.iter().filter_map(|(name, handler)| {
         let HandlerConfig::Delay {
             concurrency, queue, ..
         } = handler
@@ -141,7 +154,7 @@ pub(super) fn schedule(scheduler: &Scheduler, config: &Config) {
         };
         Some((name.clone(), limits))
     });
-    scheduler.configure(server, &handlers.collect());
+    limits.collect()
 }
 
 /// Builds the configured handlers. One whose configuration is as it was stays the same handler, with

@@ -1,20 +1,52 @@
-//! `mcpd handlers`: what does the work, and how much of it.
+//! `mcpd handlers`: what does the work, how much of it, and whom it asks.
 
-use super::admin::{Admin, Failed};
+use super::admin::{Admin, Call, Failed};
 use super::exit::Exit;
 use super::table::{cell, heads, show, table};
-use clap::Args;
+use clap::{Args, Subcommand};
+use reqwest::Method;
 use serde_json::Value;
 
 const EXAMPLES: &str = "Examples:
   mcpd handlers
   mcpd handlers slow
-  mcpd handlers --json | jq -c '.[] | [.name, .waiting]'";
+  mcpd handlers --json | jq -c '.[] | [.name, .waiting]'
+  mcpd handlers eject orders 10.0.0.7:8080
+  mcpd handlers restore orders 10.0.0.7:8080";
 
 /// Arguments of `mcpd handlers`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Handlers {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take an endpoint of a handler out of the choice until it is restored
+    Eject(Endpoint),
+    /// Put an endpoint back, whoever took it out, and shut its breaker
+    Restore(Endpoint),
+}
+
+#[derive(Debug, Args)]
+struct Endpoint {
+    /// Name of the handler
+    name: String,
+    /// Address and port of its endpoint, as `mcpd handlers NAME` lists it
+    endpoint: String,
+    /// Print JSON as the admin API gives it (default: tables)
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: Admin,
+}
+
+#[derive(Debug, Args)]
+struct List {
     /// Name of a handler (default: all of them)
     name: Option<String>,
     /// Print JSON as the admin API gives it (default: a table)
@@ -25,10 +57,30 @@ pub(super) struct Handlers {
 }
 
 pub(super) fn run(args: &Handlers) -> Exit {
-    handlers(args).unwrap_or_else(|failed| failed.tell(args.json))
+    let (json, done) = match &args.command {
+        None => (args.list.json, list(&args.list)),
+        Some(Command::Eject(args)) => (args.json, set(args, "eject")),
+        Some(Command::Restore(args)) => (args.json, set(args, "restore")),
+    };
+    done.unwrap_or_else(|failed| failed.tell(json))
 }
 
-fn handlers(args: &Handlers) -> Result<Exit, Failed> {
+fn set(args: &Endpoint, what: &str) -> Result<Exit, Failed> {
+    let answer = args.admin.open()?.ask(Call {
+        method: Method::POST,
+        path: &["handlers", &args.name, "endpoints", &args.endpoint, what],
+        ..Call::default()
+    });
+    let answer = answer.map_err(|mut failed| {
+        if failed.status == Some(404) {
+            failed.hint = format!("see `mcpd handlers {}`", args.name);
+        }
+        failed
+    })?;
+    show(&answer, args.json, lines)
+}
+
+fn list(args: &List) -> Result<Exit, Failed> {
     let path: Vec<&str> = ["handlers"]
         .into_iter()
         .chain(args.name.as_deref())
@@ -51,6 +103,38 @@ fn lines(answer: &Value) -> Vec<String> {
             cell(&one["limit"]),
             cell(&one["routes"]),
             settings(&one["settings"]),
+        ]
+    }));
+    let mut lines = table(rows);
+    // Of one alone: a list of all would be long.
+    if let Some(endpoints) = answer["upstream"]["endpoints"].as_array() {
+        lines.push(String::new());
+        lines.extend(endpoint_lines(endpoints));
+    }
+    lines
+}
+
+fn endpoint_lines(endpoints: &[Value]) -> Vec<String> {
+    let mut rows = vec![heads([
+        "ENDPOINT",
+        "IN FLIGHT",
+        "ATTEMPTS",
+        "FAILURES",
+        "BREAKER",
+        "EJECTED BY",
+        "IDLE",
+        "ACTIVE",
+    ])];
+    rows.extend(endpoints.iter().map(|one| {
+        vec![
+            cell(&one["address"]),
+            cell(&one["in_flight"]),
+            cell(&one["attempts"]),
+            cell(&one["failures"]),
+            cell(&one["breaker"]),
+            cell(&one["ejected"]),
+            cell(&one["connections"]["idle"]),
+            cell(&one["connections"]["active"]),
         ]
     }));
     table(rows)

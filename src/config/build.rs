@@ -193,8 +193,12 @@ pub(super) fn build(settings: &mut Settings) -> Config {
             poll_interval: s.duration("routes.poll_interval"),
             max_bytes: s.number("routes.max_bytes"),
             revision_on_answers: s.flag("routes.revision_on_answers"),
+            allow_faults: s.flag("routes.allow_faults"),
+            max_mirrors: s.number("routes.max_mirrors"),
+            max_mirror_bytes: s.number("routes.max_mirror_bytes"),
         },
         handlers,
+        handlers_file: s.path("handlers_file"),
         log: LogConfig {
             format: match s.word("log.format") {
                 "pretty" => LogFormat::Pretty,

@@ -120,9 +120,13 @@ impl Config {
         self.auth = running.auth.clone();
         self.routes = RoutesConfig {
             revision_on_answers: self.routes.revision_on_answers,
+            allow_faults: self.routes.allow_faults,
+            max_mirrors: self.routes.max_mirrors,
+            max_mirror_bytes: self.routes.max_mirror_bytes,
             ..running.routes.clone()
         };
         self.server_id.clone_from(&running.server_id);
+        self.handlers_file.clone_from(&running.handlers_file);
         self.sidecar = running.sidecar.clone();
         self.admin.listen = running.admin.listen;
         self.admin.tls.clone_from(&running.admin.tls);
@@ -162,6 +166,9 @@ impl Config {
         list.extend(self.plain_admin());
         list.extend(TlsConfig::plain(self.admin.tls.as_ref(), ADMIN_TLS));
         list.extend(self.auth.plain());
+        if let Some(file) = &self.handlers_file {
+            list.push(("handlers_file", file.display().to_string()));
+        }
         let routes = &self.routes;
         if let Some(file) = &routes.file {
             list.push(("routes.file", file.display().to_string()));
@@ -172,6 +179,12 @@ impl Config {
             (
                 "routes.revision_on_answers",
                 routes.revision_on_answers.to_string(),
+            ),
+            ("routes.allow_faults", routes.allow_faults.to_string()),
+            ("routes.max_mirrors", routes.max_mirrors.to_string()),
+            (
+                "routes.max_mirror_bytes",
+                show_size(routes.max_mirror_bytes as u64),
             ),
             ("log.format", word(self.log.format)),
             ("log.filter", self.log.filter.clone()),

@@ -154,6 +154,8 @@ const HOUR: Duration = secs(3_600);
 pub const KEYS: &[KeyDoc] = &[
     key("server_id", "mcpd", Kind::Text { max: 128, ascii: false }, RESTART,
         "The name this server gives itself in HELLO, logs and status. Unless set, the environment variable HOSTNAME (a pod's name) is used."),
+    key("handlers_file", "", Kind::Path, RESTART,
+        "The handlers document (YAML or JSON, at most 1MiB): handlers that reach out, such as `http`, and others beside them, see docs/handlers.md. The file itself is looked at every second; while a changed one is invalid, the last good one stays.").unset(),
 
     key("data.listen", "127.0.0.1:8080", Kind::Address, RESTART,
         "Where MCP clients connect. `0.0.0.0:8080` takes connections on every IPv4 address, `[::]:8080` on every address; port 0 takes any free port."),
@@ -297,6 +299,12 @@ pub const KEYS: &[KeyDoc] = &[
         "Largest routes document; a larger one is refused whole."),
     key("routes.revision_on_answers", "false", Kind::Bool, RELOAD,
         "Put ROUTE_REVISION into the metadata of every answer."),
+    key("routes.allow_faults", "false", Kind::Bool, RELOAD,
+        "Take routes that inject faults (`fault`), which are there for tests. Otherwise a document with one is refused."),
+    key("routes.max_mirrors", "1000", count(0, 1_000_000), RELOAD,
+        "Copies for mirrors that may be under way, of all routes together. One more is dropped and counted; the request itself is not touched."),
+    key("routes.max_mirror_bytes", "64MiB", size(0, 16 << 30), RELOAD,
+        "Bytes of bodies and metadata that these copies may hold together. What would be more is dropped and counted."),
 
     key("handlers.<name>.type", "", Kind::Choice(HANDLER_TYPES), RELOAD,
         "What the handler does. `echo` answers with the body it got, `monitor` reports who sent on its topic and when, `static` always gives the same answer, `discard` answers with nothing, `delay` answers late or fails on purpose.").unset(),

@@ -47,6 +47,8 @@ pub struct Config {
     /// Handlers by name (1 to 63 of `a-z0-9._-`); always has `echo`,
     /// `monitor` and `discard`, which may have been redefined.
     pub handlers: BTreeMap<String, HandlerConfig>,
+    /// The handlers document; `None` (default): there is none.
+    pub handlers_file: Option<PathBuf>,
     /// Logging.
     pub log: LogConfig,
     /// Counting.
@@ -249,17 +251,23 @@ pub enum LoopbackAccess {
     Always,
 }
 
-/// Keys `routes.*`. All but `revision_on_answers` need a restart.
+/// Keys `routes.*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutesConfig {
-    /// The document; `None` (default) is the built-in table.
+    /// The document; `None` (default) is the built-in table. Needs a restart.
     pub file: Option<PathBuf>,
-    /// How often the document is looked at, 50 ms to 1 h. Default 500 ms.
+    /// How often the document is looked at, 50 ms to 1 h. Default 500 ms. Needs a restart.
     pub poll_interval: Duration,
-    /// Largest document in bytes, 1 KiB to 256 MiB. Default 8 MiB.
+    /// Largest document in bytes, 1 KiB to 256 MiB. Default 8 MiB. Needs a restart.
     pub max_bytes: usize,
     /// Whether answers carry ROUTE_REVISION. Default false. Reloadable.
     pub revision_on_answers: bool,
+    /// Whether routes may inject faults. Default false. Reloadable.
+    pub allow_faults: bool,
+    /// Copies for mirrors that may be under way, 0 to 1,000,000. Default 1000. Reloadable.
+    pub max_mirrors: usize,
+    /// Their bytes, 0 to 16 GiB. Default 64 MiB. Reloadable.
+    pub max_mirror_bytes: usize,
 }
 
 /// One entry of `handlers`, reloadable.

@@ -1,7 +1,8 @@
 //! From a route document to a table whose routes can be called.
 
-use super::BoundRoute;
 use super::rate::Bucket;
+use super::shape::{Binding, MirrorLimits, Mirrors};
+use super::{BoundRoute, Shape};
 use crate::handler::Handlers;
 use crate::router::document::{Document, Problem, Problems, RouteSpec};
 use crate::router::table::Table;
@@ -11,6 +12,29 @@ use mcpd_proto::Qos;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::runtime::Handle;
+
+/// What routes are bound by, whatever their document says.
+#[derive(Debug, Clone)]
+pub struct BindOptions {
+    /// Whether answers carry ROUTE_REVISION.
+    pub revision_on_answers: bool,
+    /// Whether routes may inject faults.
+    pub allow_faults: bool,
+    /// Where the copies of mirrors go.
+    pub mirrors: Arc<Mirrors>,
+}
+
+impl BindOptions {
+    /// Nothing beyond the document; copies go to `background` within the default limits.
+    pub fn new(background: Handle) -> BindOptions {
+        BindOptions {
+            revision_on_answers: false,
+            allow_faults: false,
+            mirrors: Arc::new(Mirrors::new(background, MirrorLimits::default())),
+        }
+    }
+}
 
 /// Binds every route of a document. Routes that keep their name and rate limit also keep what their
 /// bucket holds, so that a reload is no way around it.
@@ -23,9 +47,9 @@ pub fn bind(
     scheduler: &Scheduler,
     catalog: &RouteCatalog,
     before: &Table<Arc<BoundRoute>>,
-    revision_on_answers: bool,
+    options: &BindOptions,
 ) -> Result<Table<Arc<BoundRoute>>, Problems> {
-    let mut problems = check(document, handlers);
+    let mut problems = check(document, handlers, options.allow_faults);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -33,31 +57,38 @@ pub fn bind(
         .iter()
         .map(|(_, route)| (route.name.as_str(), route))
         .collect();
-    let revision = revision_on_answers.then_some(document.revision);
+    let revision = options.revision_on_answers.then_some(document.revision);
     let stats = catalog.enter(document.routes.iter().map(|route| RouteLabel {
         name: &route.name,
         pattern: route.pattern.as_str(),
-        handler: &route.handler,
+        // Of several, spans name the one that ran.
+        handler: route.handlers().first().map_or("", |(_, name)| name),
     }));
-    let bound = document
-        .routes
-        .iter()
-        .zip(stats)
-        .filter_map(|(spec, stats)| {
-            let old = before.get(spec.name.as_str()).copied();
-            let route = bind_one(spec, handlers, scheduler, stats, old, revision)?;
-            Some((spec.pattern.clone(), Arc::new(route)))
-        });
-    Table::build(bound).map_err(|error| {
+    let mut binding = Binding {
+        handlers,
+        scheduler,
+        mirrors: &options.mirrors,
+        counts: catalog.new_counts(),
+    };
+    let mut bound = Vec::with_capacity(document.routes.len());
+    for (spec, stats) in document.routes.iter().zip(stats) {
+        let old = before.get(spec.name.as_str()).copied();
+        if let Some(route) = bind_one(spec, &mut binding, stats, old, revision) {
+            bound.push((spec.pattern.clone(), Arc::new(route)));
+        }
+    }
+    let table = Table::build(bound).map_err(|error| {
         // The document was checked for this already.
         problems.push(Problem::new(0, "routes", error.to_string()));
         problems
-    })
+    })?;
+    binding.counts.keep();
+    Ok(table)
 }
 
 /// Lists what the document asks for and this server cannot give: handlers that are not there, QoS
-/// without a journal. Empty for a document that [`bind`] takes.
-pub fn check(document: &Document, handlers: &Handlers) -> Problems {
+/// without a journal, faults that are not allowed. Empty for a document that [`bind`] takes.
+pub fn check(document: &Document, handlers: &Handlers, allow_faults: bool) -> Problems {
     let mut problems = Problems::default();
     for (at, route) in document.routes.iter().enumerate() {
         let mut problem = |key: &str, message: String| {
@@ -67,13 +98,19 @@ pub fn check(document: &Document, handlers: &Handlers) -> Problems {
                 message,
             ));
         };
-        if handlers.get(&route.handler).is_none() {
-            let names: Vec<&str> = handlers.names().collect();
-            let (name, names) = (&route.handler, names.join(", "));
-            problem(
-                "handler",
-                format!("there is no handler {name:?}; there are: {names}"),
-            );
+        for (key, name) in route.handlers() {
+            if handlers.get(name).is_none() {
+                let names = handlers.names().collect::<Vec<&str>>().join(", ");
+                problem(
+                    &key,
+                    format!("there is no handler {name:?}; there are: {names}"),
+                );
+            }
+        }
+        if route.fault.is_some() && !allow_faults {
+            let text = "this server injects no faults; remove it, or set routes.allow_faults on a \
+                        server that is there to be tested";
+            problem("fault", text.to_owned());
         }
         if route.qos > 0 {
             let text = "needs a journal, which this server does not have; use qos: 0";
@@ -85,8 +122,7 @@ pub fn check(document: &Document, handlers: &Handlers) -> Problems {
 
 fn bind_one(
     spec: &RouteSpec,
-    handlers: &Handlers,
-    scheduler: &Scheduler,
+    binding: &mut Binding<'_>,
     stats: Arc<RouteStats>,
     old: Option<&Arc<BoundRoute>>,
     revision: Option<u64>,
@@ -101,16 +137,20 @@ fn bind_one(
             kept.map_or_else(fresh, |(_, bucket)| Arc::clone(bucket)),
         )
     });
+    let shape: Option<&Shape> = old.and_then(|old| old.shape.as_deref());
+    let (leg, shape) = binding.route(spec, shape)?;
+    let paced = rate.as_ref().is_some_and(|(_, bucket)| bucket.is_leaky());
     Some(BoundRoute {
         name: spec.name.clone(),
-        handler: Arc::clone(handlers.get(&spec.handler)?),
-        admission: scheduler.admission(&spec.handler),
+        forwards: binding.forwards(spec),
+        leg,
         qos: Qos::from_wire(spec.qos)?,
         timeout: spec.timeout,
         ordered: spec.ordered,
         priority: spec.priority,
-        paced: rate.as_ref().is_some_and(|(_, bucket)| bucket.is_leaky()),
         rate,
+        detours: paced || shape.is_some(),
+        shape,
         stats,
         revision,
     })

@@ -2,37 +2,43 @@
 
 mod bind;
 mod rate;
+mod shape;
 mod trust;
 
-pub use bind::{bind, check};
+pub use bind::{BindOptions, bind, check};
+pub use shape::{MIRROR_HEADER, MirrorLimits, Mirrors};
 
 use crate::auth::Auth;
 use crate::conn::{Dispatch, Refusal, Route};
-use crate::handler::Handler;
 use crate::message::{Answer, Begun, Call, Certificate, Outcome, OwnedCall, Proof, Verdict, Work};
 use crate::router::document::{PriorityBounds, RateLimitSpec};
 use crate::router::handle::Handle;
 use crate::router::table::Table;
-use crate::scheduler::Admission;
 use crate::telemetry::{RouteStats, Traced};
 use arc_swap::Guard;
 use mcpd_proto::{ErrorCode, Qos};
 use rate::Bucket;
+use shape::{Leg, Shape};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A route of the live table, bound to its handler and the way there, its counts and its rate limit.
 pub struct BoundRoute {
     name: String,
-    handler: Arc<dyn Handler>,
-    admission: Admission,
+    /// Where its calls go, unless its shape says otherwise.
+    leg: Leg,
     qos: Qos,
     timeout: Duration,
     ordered: bool,
+    /// Whether a request needs HOPS to take it.
+    forwards: bool,
     priority: PriorityBounds,
     rate: Option<(RateLimitSpec, Arc<Bucket>)>,
-    /// Whether requests may have to wait for the rate limit.
-    paced: bool,
+    /// What it does beside leading to one handler.
+    shape: Option<Box<Shape>>,
+    /// Whether calls do not go straight to the handler: they may have to wait for the rate limit, or
+    /// there is a shape.
+    detours: bool,
     stats: Arc<RouteStats>,
     revision: Option<u64>,
 }
@@ -48,10 +54,10 @@ impl std::fmt::Debug for BoundRoute {
 impl Route for Arc<BoundRoute> {
     #[inline]
     fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
-        if self.paced {
+        if self.detours {
             return self.pace(call);
         }
-        self.run(call)
+        self.run(&self.leg, call)
     }
 
     #[inline]
@@ -165,6 +171,10 @@ impl BoundRoute {
         if call.qos > self.qos {
             return Some(self.refuse_qos(call.qos));
         }
+        if self.forwards && call.meta.hops() == Some(0) {
+            let text = "it was forwarded as often as it may be; look for a loop of servers";
+            return Some(Answer::error(ErrorCode::HOP_LIMIT, text));
+        }
         if refusing {
             let text = "this connection takes no new requests; open another";
             return Some(Answer::error(ErrorCode::DRAINING, text));
@@ -175,8 +185,8 @@ impl BoundRoute {
         if let Some((spec, bucket)) = &self.rate {
             let over = match bucket.is_leaky() {
                 // It takes its place when it is called.
-                true => bucket.is_full(call.now()),
-                false => bucket.take(call.now(), Duration::ZERO).err(),
+                true => bucket.is_full(call),
+                false => bucket.take(call, Duration::ZERO).err(),
             };
             if let Some(wait) = over {
                 return Some(refuse_rate(spec, wait));
@@ -191,21 +201,21 @@ impl BoundRoute {
 
     /// Runs the handler; work that is answered later waits for its places first.
     #[inline]
-    fn run<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
+    fn run<'a>(&'a self, leg: &'a Leg, call: &Call<'a>) -> Outcome<'a> {
         if let Some(span) = call.span {
             span.start();
         }
-        let outcome = self.handler.call(call);
+        let outcome = leg.handler.call(call);
         // Looked at where it is: taking it apart would copy every answer.
         if matches!(outcome, Outcome::Later(_)) {
-            return self.admit(call, outcome);
+            return self.admit(leg, call, outcome);
         }
         outcome
     }
 
     /// Lets work that takes its time wait for its place.
     #[cold]
-    fn admit<'a>(&'a self, call: &Call<'a>, outcome: Outcome<'a>) -> Outcome<'a> {
+    fn admit<'a>(&self, leg: &Leg, call: &Call<'a>, outcome: Outcome<'a>) -> Outcome<'a> {
         let Outcome::Later(work) = outcome else {
             // A handler that lets its work wait knows of nobody else who does.
             return outcome;
@@ -216,48 +226,32 @@ impl BoundRoute {
             Some(span) => Box::pin(Traced::new(work, Arc::clone(span))),
             None => work,
         };
-        self.admission.admit(work, priority, deadline)
+        leg.admission.admit(work, priority, deadline)
     }
 
-    /// Runs the handler when the leaky bucket of the route lets it.
+    /// Takes a call on when the leaky bucket of the route lets it, if it has one.
     fn pace<'a>(self: &'a Arc<Self>, call: &Call<'a>) -> Outcome<'a> {
-        let Some((spec, bucket)) = &self.rate else {
-            return self.run(call);
+        let leaky = self.rate.as_ref().filter(|(_, bucket)| bucket.is_leaky());
+        let Some((spec, bucket)) = leaky else {
+            return self.go_on(call);
         };
         let now = call.now();
         let deadline = call.deadline();
-        match bucket.take(now, deadline.saturating_duration_since(now)) {
+        match bucket.take(call, deadline.saturating_duration_since(now)) {
             Err(wait) => Outcome::Now(refuse_rate(spec, wait)),
-            Ok(wait) if wait.is_zero() => self.run(call),
+            Ok(wait) if wait.is_zero() => self.go_on(call),
             Ok(wait) => {
                 let (route, call) = (Arc::clone(self), OwnedCall::from(call));
                 let begun = Begun::default();
                 let begins = begun.clone();
                 let work = Box::pin(async move {
                     tokio::time::sleep_until((now + wait).into()).await;
-                    route.run_owned(&call, &begins).await
+                    let outcome = call.as_call();
+                    let outcome = outcome.map(|call| route.go_on(&call).into_owned());
+                    finish(outcome, &begins).await
                 });
                 Outcome::Waiting(work, begun)
             }
-        }
-    }
-
-    /// Runs the handler for a call that has waited; says so by `begins`, which behind the rate limit
-    /// may still not be now.
-    async fn run_owned(&self, call: &OwnedCall, begins: &Begun) -> Answer<'static> {
-        let outcome = call.as_call().map(|call| match self.run(&call) {
-            Outcome::Now(answer) => Outcome::Now(answer.into_owned()),
-            Outcome::Later(work) => Outcome::Later(work),
-            Outcome::Waiting(work, begun) => Outcome::Waiting(work, begun),
-        });
-        if let Some(Outcome::Waiting(work, begun)) = outcome {
-            return following(work, &begun, begins).await;
-        }
-        begins.set();
-        match outcome {
-            Some(Outcome::Now(answer)) => answer,
-            Some(Outcome::Later(work) | Outcome::Waiting(work, _)) => work.await,
-            None => Answer::error(ErrorCode::INTERNAL, "the request cannot be read again"),
         }
     }
 
@@ -268,6 +262,23 @@ impl BoundRoute {
             self.name
         );
         Answer::error(ErrorCode::QOS_UNSUPPORTED, text)
+    }
+}
+
+/// Goes on with a call that has waited; says by `begins` when its handler begins, which may still not
+/// be now. `None` stands for a call that cannot be read again.
+async fn finish(outcome: Option<Outcome<'static>>, begins: &Begun) -> Answer<'static> {
+    match outcome {
+        Some(Outcome::Waiting(work, begun)) => following(work, &begun, begins).await,
+        Some(Outcome::Now(answer)) => {
+            begins.set();
+            answer
+        }
+        Some(Outcome::Later(work)) => {
+            begins.set();
+            work.await
+        }
+        None => Answer::error(ErrorCode::INTERNAL, "the request cannot be read again"),
     }
 }
 

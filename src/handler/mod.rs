@@ -2,11 +2,28 @@
 
 mod builtin;
 mod catalog;
+mod document;
+mod http;
+mod mcp;
+#[cfg(feature = "nats")]
+mod nats;
+mod onward;
+mod reach;
+mod template;
 
 pub use builtin::{Delay, Discard, Echo, Latency, Monitor, Static};
 pub use catalog::Handlers;
+pub use document::{Document, Entry, MAX_BYTES as MAX_DOCUMENT_BYTES};
+pub(crate) use http::host_and_port;
+#[cfg(feature = "nats")]
+pub(crate) use http::is_reserved_header;
+pub use http::{HashBy, Http, HttpSettings, HttpVersion, TlsSettings};
+pub use mcp::{Mcp, McpSettings};
+#[cfg(feature = "nats")]
+pub use nats::{Nats, NatsCredentials, NatsMode, NatsSettings, NatsTls};
 
 use crate::message::{Call, Outcome};
+use crate::upstream::Care;
 use std::time::Duration;
 
 /// Answers the requests of a route.
@@ -32,6 +49,17 @@ use std::time::Duration;
 pub trait Handler: Send + Sync + 'static {
     /// Answers, or begins to.
     fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a>;
+
+    /// Whether it hands requests on to other servers of MCP: then one that has no HOPS left is refused
+    /// before it gets here.
+    fn forwards(&self) -> bool {
+        false
+    }
+
+    /// The care for whom it asks, for a handler that reaches out.
+    fn upstream(&self) -> Option<&dyn Care> {
+        None
+    }
 
     /// The topics that were heard last, at most `limit`, for a handler that remembers them.
     fn topics(&self, limit: usize) -> Vec<TopicSeen> {

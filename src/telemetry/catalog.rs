@@ -10,6 +10,7 @@ use super::queue::ShedReason;
 use super::routes::fault;
 use super::tls::{Handshake, TlsPort};
 use super::trace::Dropped;
+use super::upstream::{AttemptOutcome, BREAKER_STATES, CONNECTION_STATES};
 use mcpd_proto::{Class, ErrorCode, GoAwayReason};
 use metrics::{describe_counter, describe_gauge};
 use std::fmt::Write;
@@ -131,6 +132,11 @@ const ROUTE: Values = Values::Bounded(
     "name of a route; at most 200, by the alphabet, the others are `_other`; `_none` for requests \
      that no route was found for",
 );
+const SHAPED_ROUTE: Values = Values::Bounded(
+    "name of a route; of a table that would have more than 1000 of these series, the others are `_other`",
+);
+const HANDLER: Values =
+    Values::Bounded("name of a handler that reaches out; as many as the handlers document has");
 const PRIORITY: Values = Values::OneOf(|| vec!["0", "1", "2", "3", "4", "5", "6", "7"]);
 const CODES: Values = Values::OneOf(|| {
     let named = ErrorCode::ALL
@@ -279,12 +285,92 @@ pub static METRICS: &[MetricGroup] = &[
         ],
     },
     MetricGroup {
+        title: "Upstreams",
+        metrics: &[
+            counter(
+                "mcpd_upstream_attempts_total",
+                "Attempts to have an upstream answer, by how they ended.",
+            )
+            .labelled(&[
+                ("handler", HANDLER),
+                ("outcome", Values::OneOf(AttemptOutcome::labels)),
+            ])
+            .later(),
+            counter(
+                "mcpd_upstream_retries_total",
+                "Attempts for requests that had one already, hedges included.",
+            )
+            .labelled(&[("handler", HANDLER)])
+            .later(),
+            counter(
+                "mcpd_upstream_ejections_total",
+                "Endpoints taken out because they did worse than they should.",
+            )
+            .labelled(&[("handler", HANDLER)])
+            .later(),
+            gauge(
+                "mcpd_upstream_connections",
+                "Connections to upstreams, by whether anything is under way on them.",
+            )
+            .labelled(&[
+                ("handler", HANDLER),
+                ("state", Values::OneOf(|| CONNECTION_STATES.to_vec())),
+            ])
+            .later(),
+            gauge(
+                "mcpd_upstream_pending",
+                "Attempts that wait for a connection.",
+            )
+            .labelled(&[("handler", HANDLER)])
+            .later(),
+            gauge(
+                "mcpd_upstream_breaker_state",
+                "Endpoints by the state of their breaker.",
+            )
+            .labelled(&[
+                ("handler", HANDLER),
+                ("state", Values::OneOf(|| BREAKER_STATES.to_vec())),
+            ])
+            .later(),
+        ],
+    },
+    MetricGroup {
         title: "Routes",
         metrics: &[
             counter(
                 "mcpd_series_dropped_total",
                 "Requests counted under `_other`, because there are too many routes for series of their own.",
             ),
+            counter(
+                "mcpd_route_choices_total",
+                "Requests of routes with a split or matches, by the handler that was chosen.",
+            )
+            .labelled(&[
+                ("route", SHAPED_ROUTE),
+                (
+                    "handler",
+                    Values::Bounded("name of a handler that the route names, or `_other`"),
+                ),
+            ])
+            .later(),
+            counter(
+                "mcpd_route_mirrors_total",
+                "Copies of requests for a mirror, by what became of them; `dropped` are those that there was no room for.",
+            )
+            .labelled(&[
+                ("route", SHAPED_ROUTE),
+                (
+                    "outcome",
+                    Values::OneOf(|| vec!["answered", "dropped", "failed", "_other"]),
+                ),
+            ])
+            .later(),
+            counter("mcpd_route_faults_total", "Faults that were injected on purpose.")
+                .labelled(&[
+                    ("route", SHAPED_ROUTE),
+                    ("kind", Values::OneOf(|| vec!["delay", "error", "_other"])),
+                ])
+                .later(),
             gauge("mcpd_routes_revision", "Revision of the live route table.").later(),
             gauge(
                 "mcpd_routes_info",

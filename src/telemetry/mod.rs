@@ -12,8 +12,10 @@ mod queue;
 mod random;
 mod requests;
 mod routes;
+mod shaping;
 mod tls;
 mod trace;
+mod upstream;
 
 pub(crate) use auth::{AuthLog, AuthMethod, AuthResult, Decision};
 pub(crate) use batch::{Batch, FrameCounts};
@@ -27,9 +29,12 @@ pub use queue::QueueMetrics;
 pub(crate) use queue::ShedReason;
 pub(crate) use random::random_unit;
 pub use routes::{RouteCatalog, RouteLabel, RouteStats};
+pub use shaping::{Count, NewCounts, Shaped};
 pub(crate) use tls::{Handshake, TlsPort};
+pub(crate) use trace::{Attempt, Record, Traced};
 pub use trace::{
     CallSpan, OtlpError, OtlpProtocol, Sampling, SamplingError, SamplingSettings, Spans,
     TraceSettings,
 };
-pub(crate) use trace::{Record, Traced};
+pub(crate) use upstream::AttemptOutcome;
+pub use upstream::{UpstreamCatalog, UpstreamGauges, UpstreamStats};

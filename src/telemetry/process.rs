@@ -5,6 +5,7 @@ use super::cgroup::CpuStat;
 use super::conn::ConnMetrics;
 use super::log::LogControl;
 use super::queue::QueueMetrics;
+use super::upstream::UpstreamCatalog;
 use super::{tls, trace};
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -20,6 +21,7 @@ pub struct Exporter {
     process: Collector,
     conn: Mutex<Option<Arc<ConnMetrics>>>,
     queues: Arc<QueueMetrics>,
+    upstreams: Arc<UpstreamCatalog>,
     runtimes: Mutex<Vec<(&'static str, RuntimeMetrics)>>,
     logs: Option<LogControl>,
 }
@@ -44,6 +46,7 @@ impl Exporter {
             process: Collector::default(),
             conn: Mutex::new(None),
             queues: Arc::default(),
+            upstreams: Arc::default(),
             runtimes: Mutex::default(),
             logs: None,
         }
@@ -57,6 +60,11 @@ impl Exporter {
     /// The counts of queues that this page shows.
     pub fn queues(&self) -> &Arc<QueueMetrics> {
         &self.queues
+    }
+
+    /// The counts of upstreams that this page shows.
+    pub fn upstreams(&self) -> &Arc<UpstreamCatalog> {
+        &self.upstreams
     }
 
     /// Shows these connections' metrics too.
@@ -114,6 +122,7 @@ impl Exporter {
             conn.routes.render(&mut text);
         }
         self.queues.render(&mut text);
+        self.upstreams.render(&mut text);
         self.render_busy(&mut text);
         if let Some(stat) = CpuStat::read() {
             stat.render(&mut text);

@@ -5,6 +5,7 @@
 
 use super::catalog;
 use super::histogram::Histogram;
+use super::shaping::ShapedCounts;
 use super::trace::SamplingSettings;
 use mcpd_proto::{Class, ErrorCode};
 use std::collections::BTreeMap;
@@ -143,6 +144,7 @@ pub struct RouteCatalog {
     other: Arc<Counts>,
     none: Arc<RouteStats>,
     sampled: Mutex<Sampled>,
+    pub(super) shaped: ShapedCounts,
     /// Hash of the live table. It is here and not with the exporter, which would keep every hash
     /// there ever was.
     hash: Mutex<String>,
@@ -169,6 +171,7 @@ impl Default for RouteCatalog {
                 settings: SamplingSettings::off(),
                 routes: Vec::new(),
             }),
+            shaped: ShapedCounts::default(),
             hash: Mutex::default(),
         }
     }
@@ -278,6 +281,7 @@ impl RouteCatalog {
                     .render(name, &format!("route=\"{route}\",outcome=\"error\""), out);
             }
         }
+        self.shaped.render(out);
         let name = "mcpd_series_dropped_total";
         catalog::head(name, out);
         // Writing to a string cannot fail.

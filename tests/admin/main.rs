@@ -17,6 +17,7 @@ mod hostile;
 mod openapi;
 mod principals;
 mod routes;
+mod shaping;
 mod storage;
 mod swaps;
 mod tls;

@@ -1,12 +1,30 @@
 //! The OpenAPI document, proven against the running server with schemathesis.
 
-use crate::client::{Admin, entry, with_tokens};
+use crate::client::{Admin, YAML, entry, with_tokens};
 use crate::support::{Server, Start};
 use std::path::Path;
 use std::process::Command;
 
 /// Requests for each operation and phase: more find nothing new, and this is seconds.
-const EXAMPLES: &str = "25";
+const EXAMPLES: &str = "20";
+
+/// Routes with every key that there is.
+const SHAPED: &str = "
+apiVersion: mcpd/v1
+kind: RouteTable
+requires: [fault, leaky_bucket, match, mirror, rewrite, split]
+routes:
+  - name: echo
+    topic: a/+
+    split: [{handler: echo, weight: 90}, {handler: discard, weight: 10}]
+    sticky: {header: session}
+    match: [{header: {tenant: acme}, handler: echo}, {client_id: 'edge-*', principal: ci, handler: discard}]
+    rewrite: 'b/{1}'
+    mirror: {handler: monitor, percent: 10}
+    fault: {percent: 1, delay: 1ms, error: OVERLOADED}
+    rate_limit: {per_second: 10, algorithm: leaky_bucket}
+  - {topic: c, split: [{handler: echo, weight: 1}], sticky: client_id}
+";
 
 fn schemathesis(server: &Server, more: &[&str]) {
     let setup = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/schemathesis");
@@ -47,11 +65,13 @@ fn server() -> Start {
     )])
 }
 
-/// Every check but one: whether a request that fits the schema is taken depends on names and
-/// versions that only the server knows. A drain would end the server, so that has a test of its own.
+/// Every check but two: whether a request that fits the schema is taken depends on names and
+/// versions that only the server knows, and what a dry run deletes is still there. A drain would end the server, so that has a test of its own.
 #[test]
 fn the_document_says_what_the_server_does() {
-    let server = server().spawn();
+    let server = server().set("ROUTES__ALLOW_FAULTS", "true").spawn();
+    let shown = ["Authorization: Bearer proof", YAML, "If-Match: *"];
+    assert_eq!(server.admin("PUT", "routes", &shown, SHAPED).status, 200);
     let _peers = [server.peer(), server.peer()];
     schemathesis(
         &server,
@@ -59,7 +79,7 @@ fn the_document_says_what_the_server_does() {
             "--checks",
             "all",
             "--exclude-checks",
-            "positive_data_acceptance",
+            "positive_data_acceptance,use_after_free",
             "--exclude-operation-id",
             "drain",
         ],

@@ -100,6 +100,25 @@ pub(crate) const RULES: &[Rule] = &[
         check: Check::Forbid(CLOCKS),
     },
     Rule {
+        why: "who is asked, how often and how many at a time is decided by pure code: hand it `now`",
+        within: &[
+            "src/upstream/balance",
+            "src/upstream/breaker",
+            "src/upstream/ejection",
+            "src/upstream/limit",
+            "src/upstream/retry",
+            "src/upstream/window",
+        ],
+        except: &[],
+        check: Check::Forbid(CLOCKS),
+    },
+    Rule {
+        why: "an upstream runs attempts and knows nothing of what they do: that is its handlers'",
+        within: &["src/upstream"],
+        except: &[],
+        check: Check::OwnCrateOnly(&["crate::upstream", "crate::telemetry"]),
+    },
+    Rule {
         why: "third parties use the client without the daemon",
         within: &["crates/mcpd-client"],
         except: &[],

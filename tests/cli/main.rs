@@ -15,6 +15,7 @@ mod run;
 mod scripted;
 mod send;
 mod serve;
+mod shaping;
 mod token;
 mod trace;
 mod trust;

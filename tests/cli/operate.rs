@@ -138,6 +138,29 @@ fn connections_are_listed_filtered_paged_and_closed() {
 }
 
 #[test]
+fn endpoints_are_shown_taken_out_and_put_back() {
+    let dir = crate::support::scratch();
+    let file = dir.path().join("handlers.yaml");
+    let entry = "{name: orders, type: http, url: \"http://orders/\", endpoints: [\"127.0.0.1:9\"]}";
+    let text = format!("{{apiVersion: mcpd/v1, kind: Handlers, handlers: [{entry}]}}");
+    std::fs::write(&file, text).unwrap();
+    let start = Start::new().set("HANDLERS_FILE", file.to_str().unwrap());
+    let server = start.spawn();
+    let ran = at(&server, &["handlers", "orders"]).expect(0);
+    assert!(ran.text().contains("127.0.0.1:9"), "{ran:?}");
+    let ran = at(&server, &["handlers", "eject", "orders", "127.0.0.1:9"]).expect(0);
+    assert!(ran.text().contains("operator"), "{ran:?}");
+    let back = &["handlers", "restore", "orders", "127.0.0.1:9", "--json"];
+    let shown = at(&server, back).expect(0).json();
+    assert_eq!(
+        shown["upstream"]["endpoints"][0]["ejected"],
+        serde_json::Value::Null
+    );
+    let ran = at(&server, &["handlers", "eject", "orders", "127.0.0.1:1"]).expect(77);
+    assert!(ran.stderr.contains("mcpd handlers orders"), "{ran:?}");
+}
+
+#[test]
 fn handlers_and_clients_are_listed() {
     let server = Server::start();
     let to = server.data.to_string();

@@ -14,26 +14,26 @@ routes:
 ";
 
 /// A server with [`ROUTES`] and what talks to it.
-struct Bench {
+pub(crate) struct Bench {
     server: Server,
     dir: TempDir,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub(crate) fn new() -> Bench {
         let dir = scratch();
         let file = write_routes(&dir, ROUTES);
         let server = Start::new().routes(&file).spawn();
         Bench { server, dir }
     }
 
-    fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         let admin = self.server.sidecar.to_string();
         run([args, &["--admin", &admin]].concat())
     }
 
     /// A document of its own.
-    fn document(&self, text: &str) -> String {
+    pub(crate) fn document(&self, text: &str) -> String {
         let path = self.dir.path().join("wanted.yaml");
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// The configuration and the routes that belong together.
-const PAIRS: [(&str, &str); 2] = [
+const PAIRS: [(&str, &str); 3] = [
     ("mcpd.yaml", "routes.yaml"),
     ("busy.yaml", "busy-routes.yaml"),
+    ("handlers-mcpd.yaml", "handlers-routes.yaml"),
 ];
 const TOKENS: &str = "tokens.yaml";
+/// What the one with handlers of a document names.
+const HANDLERS: &str = "handlers.yaml";
 
 fn example(name: &str) -> String {
     format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -43,11 +46,15 @@ fn every_example_is_taken_by_a_server() {
     }
     check(TRUST, None);
     let files = std::fs::read_dir(example("")).unwrap();
+    // Programs have directories of their own, and are built with the tests.
+    let files = files
+        .map(Result::unwrap)
+        .filter(|file| file.path().is_file());
     let files: BTreeSet<String> = files
-        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .map(|file| file.file_name().into_string().unwrap())
         .collect();
     let known = PAIRS.iter().flat_map(|(config, routes)| [*config, *routes]);
-    let known = known.chain([TOKENS, TRUST]).chain(NAMED_BY_TRUST);
+    let known = known.chain([TOKENS, HANDLERS, TRUST]).chain(NAMED_BY_TRUST);
     let known: BTreeSet<String> = known.map(str::to_owned).collect();
     assert_eq!(files, known, "an example that nobody looks at");
 }

@@ -1,11 +1,12 @@
-//! Keeps the documents true: `docs/operations.md` by running it (`console`), the files of `examples/` by
-//! `mcpd check` (`examples`), and `docs/protocol.md`
+//! Keeps the documents true: `docs/operations.md` by running it (`console`), the files of `examples/` and
+//! the routes of `docs/routes.md` by `mcpd check` (`examples`, `routes`), and `docs/protocol.md`
 //! by the protocol crate: what is in the code is in the text, with the
 //! same numbers, and the bytes that the text shows are frames.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod console;
 mod examples;
+mod routes;
 
 use mcpd_proto::limits as fixed;
 use mcpd_proto::topic::{MAX_TOPIC_LEN, MAX_TOPIC_LEVELS};

@@ -1,7 +1,7 @@
 //! The data port inside this process, with handlers that tests write themselves.
 
 use mcpd::conn::{ListenSettings, Listener, Registry, Settings};
-use mcpd::dispatch::{BoundRoute, Dispatcher, bind};
+use mcpd::dispatch::{BindOptions, BoundRoute, Dispatcher, bind};
 use mcpd::handler::{Handler, Handlers};
 use mcpd::router::document::{Document, ParseOptions};
 use mcpd::router::handle::Handle;
@@ -12,13 +12,15 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// A listener on a free port with two data threads.
+#[allow(dead_code, reason = "each test binary uses its part of this")]
 pub(crate) struct Embedded {
     pub(crate) addr: SocketAddr,
     pub(crate) registry: Arc<Registry>,
     table: Handle<Arc<BoundRoute>>,
     handlers: Handlers,
-    scheduler: Scheduler,
-    catalog: Arc<RouteCatalog>,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) catalog: Arc<RouteCatalog>,
+    pub(crate) options: BindOptions,
     pub(crate) runtime: tokio::runtime::Runtime,
 }
 
@@ -59,6 +61,10 @@ impl Embedded {
         let addr = listener.local_addr();
         runtime.spawn(listener.run());
         let handlers = named;
+        let options = BindOptions {
+            allow_faults: true,
+            ..BindOptions::new(runtime.handle().clone())
+        };
         let embedded = Embedded {
             addr,
             registry,
@@ -66,6 +72,7 @@ impl Embedded {
             handlers,
             scheduler: Scheduler::default(),
             catalog,
+            options,
             runtime,
         };
         embedded.swap(document);
@@ -81,7 +88,7 @@ impl Embedded {
             &self.scheduler,
             &self.catalog,
             &before,
-            false,
+            &self.options,
         );
         self.table.store(table.expect("its handlers are there"));
     }

@@ -25,5 +25,6 @@ mod output;
 mod reload;
 mod restarts;
 mod routes;
+mod shaping;
 mod swaps;
 mod tracing;

@@ -1,7 +1,7 @@
 //! The metrics page, read as strictly as Prometheus' text format 0.0.4 is written.
 
 use crate::support::tls::Ca;
-use crate::support::{Server, Start};
+use crate::support::{Server, Start, scratch};
 use mcpd::telemetry::{METRICS, Metric, Values};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -129,18 +129,23 @@ fn sample_of(series: &str) -> (String, Vec<(String, String)>, f64) {
 /// Of a server that has all that families are there for. The admin API speaks TLS here, so that there is
 /// a certificate to tell of.
 fn page_after_some_traffic() -> (Server, Page) {
-    let dir = crate::support::scratch();
+    let dir = scratch();
     let principals = dir.path().join("principals.yaml");
     let all = "[{name: all, anonymous: true, allow: ['#']}]";
     let text = format!("{{apiVersion: mcpd/v1, kind: Principals, principals: {all}}}");
     std::fs::write(&principals, text).unwrap();
     let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/jwks.json");
+    let handlers = dir.path().join("handlers.yaml");
+    let entry = "{name: up, type: http, url: \"http://127.0.0.1:9/\"}";
+    let text = format!("{{apiVersion: mcpd/v1, kind: Handlers, handlers: [{entry}]}}");
+    std::fs::write(&handlers, text).unwrap();
     Ca::new().server().write(dir.path());
     let start = Start::new()
         .set("AUTH__PRINCIPALS", principals.to_str().unwrap())
         .set("AUTH__JWT__JWKS_FILE", keys)
         .set("AUTH__JWT__ISSUER", "joe")
         .set("AUTH__JWT__AUDIENCE", "mcpd")
+        .set("HANDLERS_FILE", handlers.to_str().unwrap())
         .set("ADMIN__LISTEN", "127.0.0.1:0");
     let server = start.tls("ADMIN", dir.path()).spawn();
     let mut peer = server.peer();

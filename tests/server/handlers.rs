@@ -3,7 +3,7 @@
 use crate::support::Peer;
 use crate::tools::{cancel, eventually, request, reset, timeout_ms};
 use mcpd::conn::{ListenSettings, Listener, Registry, Settings};
-use mcpd::dispatch::{Dispatcher, bind};
+use mcpd::dispatch::{BindOptions, Dispatcher, bind};
 use mcpd::handler::{Echo, Handler, Handlers};
 use mcpd::message::{Answer, Call, Outcome};
 use mcpd::router::document::{Document, RouteSpec};
@@ -103,8 +103,17 @@ fn listen() -> (Runtime, SocketAddr, Arc<AtomicUsize>) {
     let catalog = Arc::new(RouteCatalog::default());
     let scheduler = Scheduler::default();
     let before = Table::default();
-    let table = bind(&document(), &handlers, &scheduler, &catalog, &before, false).unwrap();
     let runtime = Runtime::new().unwrap();
+    let options = BindOptions::new(runtime.handle().clone());
+    let table = bind(
+        &document(),
+        &handlers,
+        &scheduler,
+        &catalog,
+        &before,
+        &options,
+    )
+    .unwrap();
     let _inside = runtime.enter();
     let (_, settings) = watch::channel(settings());
     let listener = Listener::bind(

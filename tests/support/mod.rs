@@ -248,6 +248,9 @@ impl Server {
             .args([&format!("-{name}"), &self.pid().to_string()])
             .status();
         assert!(status.expect("kill runs").success());
+        if name == "STOP" {
+            await_stopped(self.pid());
+        }
     }
 
     /// Waits for the end of the process; gives its exit code.
@@ -309,6 +312,25 @@ impl Server {
     /// A peer on the data port.
     pub fn peer(&self) -> Peer {
         Peer::new(TcpStream::connect(self.data).expect("the data port accepts"))
+    }
+}
+
+/// Waits until no thread of a process runs any more: one has to see the signal before the others stop.
+pub fn await_stopped(pid: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        // The name in parentheses may hold anything.
+        stat.rsplit(')')
+            .next()
+            .unwrap()
+            .trim_start()
+            .starts_with('T')
+    };
+    let tasks = || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    while !tasks().all(is_stopped) {
+        assert!(Instant::now() < deadline, "{pid} does not stop");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

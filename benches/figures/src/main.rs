@@ -53,6 +53,10 @@ enum Command {
     Tls(Options),
     /// What the Rust client costs its process, beside the bare loop of the load
     Client(Options),
+    /// CPU of a request that is passed on to an HTTP service, beside HAProxy
+    HttpHop(Options),
+    /// What handing a request on to another server costs, beside answering it and beside NATS
+    Hop(Options),
     /// Load any MCP server with 64-byte echoes for a while, to look at it with a profiler
     Load {
         /// The server's data port
@@ -87,6 +91,9 @@ struct Options {
     /// The Redis server to compare with
     #[arg(long, value_name = "PROGRAM", default_value = "redis-server")]
     redis: String,
+    /// The HAProxy to compare with
+    #[arg(long, value_name = "PROGRAM", default_value = "haproxy")]
+    haproxy: String,
     /// Write every single run, the machine and the versions to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -124,6 +131,8 @@ fn main() -> ExitCode {
         Command::Admin(options) => sections::run(&options, &[sections::Section::Admin]),
         Command::Tls(options) => sections::run(&options, &[sections::Section::Tls]),
         Command::Client(options) => sections::run(&options, &[sections::Section::Client]),
+        Command::HttpHop(options) => sections::run(&options, &[sections::Section::HttpHop]),
+        Command::Hop(options) => sections::run(&options, &[sections::Section::Hop]),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

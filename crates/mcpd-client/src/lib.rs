@@ -69,6 +69,7 @@ pub use error::{Error, ErrorClass, ErrorKind, Result};
 pub use options::ConnectOptions;
 pub use reply::Answer;
 pub use request::{Body, IntoQos, Request, RequestBuilder};
+pub use retry::{Backoff, Budget, BudgetSettings};
 pub use state::{CloseCause, Closed, GoingAway, ServerInfo, State};
 pub use throttle::ConnectLimit;
 #[cfg(feature = "tls")]

@@ -4,8 +4,10 @@ use crate::auth::PrincipalView;
 use crate::handler::TopicSeen;
 use crate::router::document::{Document, ETag, Problems};
 use crate::router::store::StoreError;
+use crate::upstream::EndpointView;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -129,6 +131,39 @@ pub struct HandlerView {
     pub settings: BTreeMap<String, String>,
     /// Its queue; `None` for a handler that answers in place.
     pub load: Option<HandlerLoad>,
+    /// Whom it asks; `None` for a handler that does all by itself.
+    pub upstream: Option<UpstreamView>,
+}
+
+/// Whom a handler asks.
+#[derive(Debug, Clone)]
+pub struct UpstreamView {
+    /// Its endpoints, in the order of their addresses.
+    pub endpoints: Vec<EndpointView>,
+    /// Attempts that wait for a connection.
+    pub pending: usize,
+    /// Attempts at a time, where that is found out.
+    pub adaptive_limit: Option<usize>,
+}
+
+/// What an operator may do to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointAction {
+    /// Take it out of the choice until it is restored.
+    Eject,
+    /// Put it back, whoever took it out, and shut its breaker.
+    Restore,
+}
+
+/// Why an endpoint is as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoEndpoint {
+    /// There is no handler of this name.
+    Handler,
+    /// The handler asks nobody.
+    Upstream,
+    /// It asks others.
+    Endpoint,
 }
 
 /// How busy a handler is.
@@ -194,6 +229,17 @@ pub trait Control: Send + Sync + 'static {
     fn principals(&self) -> Vec<PrincipalView>;
     /// The handlers in the order of their names.
     fn handlers(&self) -> Vec<HandlerView>;
+
+    /// Takes an endpoint of a handler out of the choice, or puts it back: it counts from the next attempt on.
+    ///
+    /// # Errors
+    /// There is no such endpoint.
+    fn set_endpoint(
+        &self,
+        handler: &str,
+        endpoint: SocketAddr,
+        action: EndpointAction,
+    ) -> Result<(), NoEndpoint>;
 
     /// What the handlers of topics remember of them, at most `limit` each.
     fn topics(&self, limit: usize) -> Vec<(String, Vec<TopicSeen>)>;

@@ -19,8 +19,8 @@ mod tuning;
 mod version;
 
 pub use control::{
-    Answer, Change, Control, DrainView, Edit, HandlerLoad, HandlerView, Precondition, Refused,
-    Setting, Version, WriteError, Written,
+    Answer, Change, Control, DrainView, Edit, EndpointAction, HandlerLoad, HandlerView, NoEndpoint,
+    Precondition, Refused, Setting, UpstreamView, Version, WriteError, Written,
 };
 pub use guard::{Loopback, Rules};
 pub use sampling::Rates;
@@ -137,6 +137,14 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/admin/v1/handlers", get(handlers::list))
         .route("/admin/v1/handlers/{name}", get(handlers::get))
         .route("/admin/v1/principals", get(principals::list))
+        .route(
+            "/admin/v1/handlers/{name}/endpoints/{endpoint}/eject",
+            post(handlers::eject),
+        )
+        .route(
+            "/admin/v1/handlers/{name}/endpoints/{endpoint}/restore",
+            post(handlers::restore),
+        )
         .route("/admin/v1/state", get(state::get))
         .route("/admin/v1/drain", post(state::drain))
         .route("/admin/v1/connections", get(connections::list))

@@ -178,8 +178,14 @@ impl Routes {
     fn edit(&self, change: &Change, before: Option<&Version>) -> Result<Edited, WriteError> {
         let was = before.map(|before| &before.document);
         let mut document = (change.edit)(was).map_err(WriteError::Refused)?;
-        let handlers = self.state().handlers().map_err(WriteError::Handlers)?;
-        let problems = dispatch::check(&document, &handlers);
+        document.require_used();
+        let (handlers, allow_faults) = {
+            let mut state = self.state();
+            let handlers = state.handlers(&self.upstreams);
+            let handlers = handlers.map_err(WriteError::Handlers)?;
+            (handlers, state.options.allow_faults)
+        };
+        let problems = dispatch::check(&document, &handlers, allow_faults);
         if !problems.is_empty() {
             return Err(WriteError::Refused(Refused::Invalid(problems)));
         }

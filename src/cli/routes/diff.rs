@@ -157,7 +157,7 @@ fn by_name(document: &Document) -> BTreeMap<&str, &RouteSpec> {
 
 /// What a route of this name says if it says nothing, but for what it has to say.
 fn plain(route: &RouteSpec) -> Value {
-    let mut plain = RouteSpec::new(route.pattern.clone(), &route.handler).to_json();
+    let mut plain = RouteSpec::new(route.pattern.clone(), "none").to_json();
     if let Value::Object(keys) = &mut plain {
         keys.remove("topic");
         keys.remove("handler");
@@ -191,7 +191,18 @@ fn fields(before: &Value, after: &Value) -> Vec<Field> {
 
 /// Where a key stands among others: as in the documentation, unknown ones last.
 fn place(key: &str) -> usize {
-    const ORDER: [&str; 6] = ["topic", "handler", "timeout", "min", "max", "per_second"];
+    const ORDER: [&str; 10] = [
+        "topic",
+        "handler",
+        "split",
+        "sticky",
+        "match",
+        "weight",
+        "timeout",
+        "min",
+        "max",
+        "per_second",
+    ];
     ORDER
         .iter()
         .position(|known| *known == key)
@@ -209,6 +220,10 @@ fn text(value: &Value) -> String {
             let entries = entries.iter();
             let entries = entries.map(|(key, value)| format!("{key}: {}", text(value)));
             format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+        }
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(text).collect();
+            format!("[{}]", items.join(", "))
         }
         value => value.to_string(),
     }

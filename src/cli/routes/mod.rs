@@ -6,6 +6,7 @@ mod diff;
 mod file;
 mod get;
 mod set;
+mod shape;
 mod written;
 
 pub(super) use diff::Diff;
@@ -24,6 +25,7 @@ const EXAMPLES: &str = "Examples:
   mcpd routes diff routes.yaml
   mcpd routes apply routes.yaml --dry-run
   mcpd routes set orders --topic 'orders/#' --handler echo --timeout 5s
+  mcpd routes set checkout --split stable=90,canary=10
   mcpd routes rm orders";
 
 /// Arguments of `mcpd routes`.
@@ -41,7 +43,7 @@ enum Command {
     /// Replace all routes by those of a document
     Apply(apply::Apply),
     /// Create a route, or change some of its keys
-    Set(set::Set),
+    Set(Box<set::Set>),
     /// Remove routes by name
     Rm(set::Rm),
     /// Check documents without a server; list every problem

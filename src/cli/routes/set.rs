@@ -1,5 +1,6 @@
 //! `mcpd routes set` and `mcpd routes rm`: routes by name.
 
+use super::shape::Shape;
 use super::{Diff, document_of, file, how, live, name, parse, tag, written};
 use crate::cli::admin::{Admin, Answer, Api, Call, Failed};
 use crate::cli::exit::Exit;
@@ -13,10 +14,14 @@ const SET_EXAMPLES: &str = "Examples:
   mcpd routes set orders --topic 'orders/#' --handler echo --timeout 5s
   mcpd routes set orders --timeout 8s
   mcpd routes set orders --rate-limit 1000/2000 --priority-min 2 --dry-run
+  mcpd routes set checkout --split stable=90,canary=10
+  mcpd routes set checkout --split stable=0,canary=100
+  mcpd routes set checkout --mirror shadow=10
   mcpd routes get orders > orders.yaml; vi orders.yaml; mcpd routes set orders -f orders.yaml
 
-A new route needs --topic and --handler. Of a route that exists, the keys that are not named stay as
-they are; with -f the route becomes exactly what the file says.";
+A new route needs --topic and --handler or --split. Of a route that exists, the keys that are not named
+stay as they are, but --handler ends a split and --split takes the place of the handler; with -f the route
+becomes exactly what the file says. Matches and faults are written in a file.";
 
 const RM_EXAMPLES: &str = "Examples:
   mcpd routes rm orders
@@ -37,6 +42,8 @@ pub(super) struct Set {
     /// Name of the handler (default: stays as it is)
     #[arg(long)]
     handler: Option<String>,
+    #[command(flatten)]
+    shape: Shape,
     /// Longest time to an answer, with unit, 1ms to 1h (default: stays as it is; 30s for a new route)
     #[arg(long, value_name = "TIME", value_parser = peer::duration)]
     timeout: Option<Duration>,
@@ -53,6 +60,9 @@ pub(super) struct Set {
     /// token_bucket)
     #[arg(long, value_name = "ALGORITHM")]
     rate_algorithm: Option<String>,
+    /// Whose limit it is: route, client_id or principal (default: stays as it is; route)
+    #[arg(long, value_name = "WHOSE")]
+    rate_per: Option<String>,
     /// Whether requests of a connection run one after the other (default: stays as it is; false)
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     ordered: Option<bool>,
@@ -76,14 +86,19 @@ pub(super) struct Set {
     admin: Admin,
 }
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 14] = [
     "topic",
     "handler",
+    "split",
+    "sticky",
+    "mirror",
+    "rewrite",
     "timeout",
     "priority_min",
     "priority_max",
     "rate_limit",
     "rate_algorithm",
+    "rate_per",
     "ordered",
     "qos",
 ];
@@ -192,16 +207,22 @@ impl Set {
             }
         }
         self.limit(&mut keys);
-        for key in ["topic", "handler"] {
-            if !keys.contains_key(key) {
-                let text = format!(
-                    "there is no route {} yet; a new one needs --{key}",
-                    self.name
-                );
-                return Err(Failed::usage(text));
+        self.shape.put_into(&mut keys, self.handler.is_some());
+        let name = &self.name;
+        let missing = [
+            ("--topic", keys.contains_key("topic")),
+            (
+                "--handler or --split",
+                keys.contains_key("handler") || keys.contains_key("split"),
+            ),
+        ];
+        match missing.into_iter().find(|(_, there)| !there) {
+            None => Ok(Value::Object(keys)),
+            Some((key, _)) => {
+                let text = format!("there is no route {name} yet; a new one needs {key}");
+                Err(Failed::usage(text))
             }
         }
-        Ok(Value::Object(keys))
     }
 
     fn limit(&self, keys: &mut Map<String, Value>) {
@@ -215,6 +236,9 @@ impl Set {
         }
         if let Some(algorithm) = &self.rate_algorithm {
             put(keys, "rate_limit", "algorithm", algorithm.as_str().into());
+        }
+        if let Some(per) = &self.rate_per {
+            put(keys, "rate_limit", "per", per.as_str().into());
         }
     }
 }

@@ -1,8 +1,9 @@
 //! A document as text: YAML to keep, a canonical form in JSON to hash.
 
+use super::shaping::{self, MATCH, SPLIT};
 use super::{
     API_VERSION, DEFAULT_TIMEOUT, Document, KIND, PriorityBounds, RateAlgorithm, RateLimitSpec,
-    RouteSpec, UnknownKeys,
+    RatePer, RouteSpec, UnknownKeys,
 };
 use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
@@ -15,8 +16,9 @@ impl Document {
         line(&mut out, "apiVersion", API_VERSION);
         line(&mut out, "kind", KIND);
         line(&mut out, "revision", &self.revision.to_string());
-        if !self.requires.is_empty() {
-            let list: Vec<_> = self.requires.iter().map(|f| quoted(f)).collect();
+        let requires = self.all_requires();
+        if !requires.is_empty() {
+            let list: Vec<_> = requires.iter().map(|f| quoted(f)).collect();
             line(&mut out, "requires", &format!("[{}]", list.join(", ")));
         }
         for (key, value) in &self.unknown {
@@ -40,7 +42,7 @@ impl Document {
             "apiVersion": API_VERSION,
             "kind": KIND,
             "revision": self.revision,
-            "requires": self.requires,
+            "requires": self.all_requires(),
             "routes": self.routes.iter().map(RouteSpec::to_json).collect::<Vec<_>>(),
         });
         with_unknown(known, &self.unknown)
@@ -51,8 +53,8 @@ impl Document {
         let mut routes: Vec<&RouteSpec> = self.routes.iter().collect();
         routes.sort_by(|a, b| a.name.cmp(&b.name));
         let routes: Vec<_> = routes.into_iter().map(RouteSpec::to_json).collect();
-        let mut requires = self.requires.clone();
-        requires.sort();
+        let mut requires = self.all_requires();
+        requires.sort_unstable();
         requires.dedup();
         let known = json!({
             "apiVersion": API_VERSION,
@@ -77,7 +79,6 @@ impl RouteSpec {
         let mut known = json!({
             "name": self.name,
             "topic": self.pattern.as_str(),
-            "handler": self.handler,
             "qos": self.qos,
             "timeout": humantime::format_duration(self.timeout).to_string(),
             "ordered": self.ordered,
@@ -92,7 +93,16 @@ impl RouteSpec {
             if let Some(algorithm) = limit.unusual_algorithm() {
                 known_limit["algorithm"] = algorithm.into();
             }
+            if let Some(per) = limit.unusual_per() {
+                known_limit["per"] = per.into();
+            }
             known["rate_limit"] = with_unknown(known_limit, &self.unknown_rate_limit);
+        }
+        for (key, value) in shaping::target(self)
+            .into_iter()
+            .chain(shaping::fields(self))
+        {
+            known[key] = value;
         }
         with_unknown(known, &self.unknown)
     }
@@ -105,6 +115,12 @@ impl RateLimitSpec {
             .filter(|(algorithm, _)| *algorithm != RateAlgorithm::default())
             .find(|(algorithm, _)| *algorithm == self.algorithm)
             .map(|(_, name)| *name)
+    }
+
+    fn unusual_per(&self) -> Option<&'static str> {
+        let mut named = RatePer::ALL.iter();
+        let found = named.find(|(per, _)| *per == self.per && *per != RatePer::default());
+        found.map(|(_, name)| *name)
     }
 }
 
@@ -126,11 +142,15 @@ fn line(out: &mut String, key: &str, value: &str) {
 fn write_route(out: &mut String, route: &RouteSpec, first: &str, rest: &str) {
     let mut key = |key: &str, value: &str| {
         let lead = if key == "name" { first } else { rest };
-        let _ = writeln!(out, "{lead}{key}: {value}");
+        let space = if value.starts_with('\n') { "" } else { " " };
+        let _ = writeln!(out, "{lead}{key}:{space}{value}");
     };
     key("name", &scalar(&route.name));
     key("topic", &scalar(route.pattern.as_str()));
-    key("handler", &scalar(&route.handler));
+    let (target, fields) = (shaping::target(route), shaping::fields(route));
+    for (name, value) in target.iter().chain(&fields) {
+        key(name, &shown(name, value, rest));
+    }
     if route.qos != 0 {
         key("qos", &route.qos.to_string());
     }
@@ -149,6 +169,7 @@ fn write_route(out: &mut String, route: &RouteSpec, first: &str, rest: &str) {
                 .unusual_algorithm()
                 .map(|name| ("algorithm", name.to_owned())),
         );
+        known.extend(limit.unusual_per().map(|name| ("per", name.to_owned())));
         key("rate_limit", &inline(&known, &route.unknown_rate_limit));
     }
     if route.priority != PriorityBounds::default() || !route.unknown_priority.is_empty() {
@@ -161,6 +182,34 @@ fn write_route(out: &mut String, route: &RouteSpec, first: &str, rest: &str) {
     }
     for (name, value) in &route.unknown {
         key(&scalar(name), &flow(value));
+    }
+}
+
+/// The value of a shaping key, for behind its colon: what is a list, an item a line.
+fn shown(key: &str, value: &Json, lead: &str) -> String {
+    match value {
+        Json::Array(items) if [SPLIT, MATCH].contains(&key) => {
+            let items = items
+                .iter()
+                .map(|item| format!("\n{lead}  - {}", bare(item)));
+            items.collect()
+        }
+        value => bare(value),
+    }
+}
+
+/// A value on one line as a person would write it, with sorted keys.
+fn bare(value: &Json) -> String {
+    match value {
+        Json::String(text) => scalar(text),
+        Json::Object(map) => {
+            let mut keys: Vec<_> = map.iter().collect();
+            keys.sort_by_key(|(key, _)| *key);
+            let entries = keys.iter();
+            let entries = entries.map(|(key, value)| format!("{}: {}", scalar(key), bare(value)));
+            format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+        }
+        value => flow(value),
     }
 }
 

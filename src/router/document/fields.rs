@@ -91,10 +91,14 @@ impl<'n> Fields<'n> {
     pub(crate) fn require(&self, key: &str, report: &mut Report) -> Option<Field<'n>> {
         let found = self.get(key);
         if found.is_none() {
-            let problem = Problem::new(self.line, self.path_of(key), "is missing");
-            report.problem(problem);
+            report.problem(self.problem_at(key, "is missing"));
         }
         found
+    }
+
+    /// A problem with a key that is not there.
+    pub(crate) fn problem_at(&self, key: &str, message: &str) -> Problem {
+        Problem::new(self.line, self.path_of(key), message)
     }
 
     /// The keys that are not known: warned of (or refused), and kept.
@@ -124,6 +128,20 @@ impl<'n> Fields<'n> {
             }
         }
         kept
+    }
+
+    /// Refuses keys that are not known, where leaving one out would change what the others mean.
+    pub(crate) fn refuse_unknown(&self, report: &mut Report) {
+        let entries = self.entries.iter();
+        for entry in entries.filter(|entry| !self.known.contains(&entry.key.as_str())) {
+            let meant = near_miss(&entry.key, self.known);
+            let known = self.known.join(", ");
+            let message = match meant {
+                Some(meant) => format!("is not known here; did you mean `{meant}`?"),
+                None => format!("is not known here; there are: {known}"),
+            };
+            report.problem(Problem::new(entry.line, self.path_of(&entry.key), message));
+        }
     }
 
     fn path_of(&self, key: &str) -> String {

@@ -8,7 +8,7 @@
 //! routes:
 //!   - name: orders           # [a-z0-9._-]{1,63}, unique; made from the topic if absent
 //!     topic: "orders/+/new"  # a topic or pattern, unique
-//!     handler: echo          # [a-z0-9._-]{1,63}
+//!     handler: echo          # [a-z0-9._-]{1,63}; or `split`
 //!     qos: 0                 # 0, 1 or 2
 //!     timeout: 30s           # 1ms to 1h
 //!     ordered: false
@@ -16,7 +16,8 @@
 //!     priority: {min: 0, max: 7}
 //! ```
 //!
-//! The defaults are the ones shown. JSON is accepted as the part of YAML that it is. Scalars are
+//! `split`, `sticky`, `match`, `rewrite`, `mirror` and `fault` shape the traffic of a route; none of them
+//! has a default. The defaults are the ones shown. JSON is accepted as the part of YAML that it is. Scalars are
 //! those of YAML 1.2's core schema; anchors, aliases and tags are refused, so that a document is
 //! as large as it looks.
 //!
@@ -30,6 +31,7 @@ mod identity;
 mod names;
 mod parse;
 mod problem;
+mod shaping;
 mod surrogates;
 #[cfg(test)]
 mod tests;
@@ -69,6 +71,21 @@ pub(crate) mod reading {
         report.problem(Problem::new(*line, path.as_str(), message));
     }
 
+    /// A scalar as it is written, whatever YAML takes it for.
+    pub(crate) fn written<'n>(field: &Field<'n>, report: &mut Report) -> Option<&'n str> {
+        match &field.node.value {
+            Value::Scalar { text, .. } => Some(text),
+            _ => {
+                wrong(
+                    field,
+                    "is a list or a mapping; write a single value",
+                    report,
+                );
+                None
+            }
+        }
+    }
+
     /// A text that no message may repeat.
     pub(crate) fn secret_text<'n>(field: &Field<'n>, report: &mut Report) -> Option<&'n str> {
         if let Value::Scalar { text, plain } = &field.node.value
@@ -106,6 +123,10 @@ pub(crate) mod reading {
 pub use identity::{ETag, ETagError};
 pub use names::{MAX_NAME_LEN, derive_name, is_name};
 pub use problem::{DocumentError, MAX_PROBLEMS, Problem, Problems};
+pub use shaping::{
+    FAULT_CODES, FaultSpec, Glob, MAX_MATCH_HEADERS, MAX_MATCHES, MAX_SHARES, MAX_WEIGHT,
+    MatchSpec, MirrorSpec, Rewrite, Share, Split, Sticky, Target,
+};
 
 use mcpd_proto::topic::Pattern;
 use std::ops::RangeInclusive;
@@ -117,8 +138,16 @@ pub const API_VERSION: &str = "mcpd/v1";
 /// The `kind` of a route document.
 pub const KIND: &str = "RouteTable";
 
-/// What `requires` may name: features of the document that this build has. None so far.
-pub const FEATURES: &[&str] = &["leaky_bucket"];
+/// What `requires` may name: features of the document that this build has.
+pub const FEATURES: &[&str] = &[
+    "fault",
+    "leaky_bucket",
+    "match",
+    "mirror",
+    "rate_per",
+    "rewrite",
+    "split",
+];
 
 /// Default of [`ParseOptions::max_bytes`], 8 MiB: 100,000 routes fit, and reading a wrong file
 /// costs little.
@@ -216,8 +245,16 @@ pub struct RouteSpec {
     pub name: String,
     /// What it claims.
     pub pattern: Pattern,
-    /// Name of the handler.
-    pub handler: String,
+    /// Where it leads.
+    pub target: Target,
+    /// Requests that lead elsewhere; the first that holds decides.
+    pub matches: Vec<MatchSpec>,
+    /// The topic that handlers see instead of the client's.
+    pub rewrite: Option<Rewrite>,
+    /// Copies to another handler.
+    pub mirror: Option<MirrorSpec>,
+    /// Harm on purpose.
+    pub fault: Option<FaultSpec>,
     /// Quality of service, 0 to 2.
     pub qos: u8,
     /// How long a request may take that brings no timeout of its own.
@@ -244,7 +281,11 @@ impl RouteSpec {
         RouteSpec {
             name: derive_name(pattern.as_str()),
             pattern,
-            handler: handler.into(),
+            target: Target::Handler(handler.into()),
+            matches: Vec::new(),
+            rewrite: None,
+            mirror: None,
+            fault: None,
             qos: 0,
             timeout: DEFAULT_TIMEOUT,
             ordered: false,
@@ -267,6 +308,29 @@ pub struct RateLimitSpec {
     pub burst: u32,
     /// What the bucket does with them.
     pub algorithm: RateAlgorithm,
+    /// Whose bucket it is.
+    pub per: RatePer,
+}
+
+/// Whether clients share a bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RatePer {
+    /// All of the route's.
+    #[default]
+    Route,
+    /// Those of one CLIENT_ID.
+    ClientId,
+    /// Those of one principal.
+    Principal,
+}
+
+impl RatePer {
+    /// Every one with its name in documents.
+    pub const ALL: [(RatePer, &str); 3] = [
+        (RatePer::Route, "route"),
+        (RatePer::ClientId, "client_id"),
+        (RatePer::Principal, "principal"),
+    ];
 }
 
 /// What happens to requests that come faster than their rate.

@@ -2,12 +2,13 @@
 
 use super::fields::{Field, Fields, Report, boolean, items, text, whole};
 use super::problem::{DocumentError, Problem};
+use super::shaping;
 use super::surrogates;
 use super::yaml;
 use super::{
     API_VERSION, DEFAULT_TIMEOUT, Document, FEATURES, KIND, Loaded, ParseOptions, PriorityBounds,
-    Problems, RATE_RANGE, RateAlgorithm, RateLimitSpec, RouteSpec, TIMEOUT_RANGE, UnknownKeys,
-    is_name, names,
+    Problems, RATE_RANGE, RateAlgorithm, RateLimitSpec, RatePer, RouteSpec, TIMEOUT_RANGE,
+    UnknownKeys, is_name, names,
 };
 use mcpd_proto::topic::Pattern;
 use std::collections::HashMap;
@@ -18,13 +19,19 @@ const ROUTE_KEYS: &[&str] = &[
     "name",
     "topic",
     "handler",
+    "split",
+    "sticky",
+    "match",
+    "rewrite",
+    "mirror",
+    "fault",
     "qos",
     "timeout",
     "ordered",
     "rate_limit",
     "priority",
 ];
-const RATE_LIMIT_KEYS: &[&str] = &["per_second", "burst", "algorithm"];
+const RATE_LIMIT_KEYS: &[&str] = &["per_second", "burst", "algorithm", "per"];
 const PRIORITY_KEYS: &[&str] = &["min", "max"];
 
 pub(super) fn document(bytes: &[u8], options: &ParseOptions) -> Result<Loaded, DocumentError> {
@@ -103,14 +110,24 @@ fn top(root: Field<'_>, report: &mut Report) -> Document {
     constant(&fields, "apiVersion", API_VERSION, report);
     constant(&fields, "kind", KIND, report);
     let revision = fields.get("revision");
-    Document {
+    let mut document = Document {
         revision: revision
             .and_then(|f| whole(&f, 0..=u64::MAX, report))
             .unwrap_or(0),
         requires: requires(&fields, report),
         routes: routes(&fields, report),
         unknown: fields.unknown(report),
+    };
+    let line = fields.get("routes").map_or(0, |f| f.node.line);
+    for feature in document.require_used() {
+        let message = format!(
+            "has no `{feature}`, which the routes use; add it, so that a version that lacks it refuses \
+             the document instead of serving it half"
+        );
+        let warning = Problem::new(line, "requires", message);
+        report.warnings.push(warning);
     }
+    document
 }
 
 fn constant(fields: &Fields<'_>, key: &str, expected: &str, report: &mut Report) {
@@ -176,10 +193,10 @@ fn route(field: Field<'_>, report: &mut Report) -> Option<RouteSpec> {
     let name = named.and_then(|f| name(&f, report)).unwrap_or_default();
     let topic = fields.require("topic", report);
     let pattern = topic.and_then(|f| pattern(&f, report));
-    let handler = fields.require("handler", report);
-    let handler = handler.and_then(|f| self::name(&f, report));
+    let target = shaping::read_target(&fields, report);
+    let shape = shaping::shape(&fields, pattern.as_ref(), report);
     let qos = fields.get("qos").and_then(|f| whole(&f, 0..=2, report));
-    let timeout = fields.get("timeout").and_then(|f| timeout(&f, report));
+    let timeout = fields.get("timeout").and_then(|f| duration(&f, report));
     let ordered = fields.get("ordered").and_then(|f| boolean(&f, report));
     let limit = fields.get("rate_limit").and_then(|f| rate_limit(f, report));
     let bounds = fields.get("priority").and_then(|f| priority(f, report));
@@ -187,8 +204,12 @@ fn route(field: Field<'_>, report: &mut Report) -> Option<RouteSpec> {
     let (priority, unknown_priority) = bounds.unwrap_or_default();
     Some(RouteSpec {
         name,
-        handler: handler?,
+        target: target?,
         pattern: pattern?,
+        matches: shape.matches,
+        rewrite: shape.rewrite,
+        mirror: shape.mirror,
+        fault: shape.fault,
         qos: qos.unwrap_or(0),
         timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
         ordered: ordered.unwrap_or(false),
@@ -201,7 +222,7 @@ fn route(field: Field<'_>, report: &mut Report) -> Option<RouteSpec> {
     })
 }
 
-fn name(field: &Field<'_>, report: &mut Report) -> Option<String> {
+pub(super) fn name(field: &Field<'_>, report: &mut Report) -> Option<String> {
     let name = text(field, report)?;
     if is_name(name) {
         return Some(name.to_owned());
@@ -229,7 +250,8 @@ fn pattern(field: &Field<'_>, report: &mut Report) -> Option<Pattern> {
     }
 }
 
-fn timeout(field: &Field<'_>, report: &mut Report) -> Option<Duration> {
+/// A duration that a route may have.
+pub(super) fn duration(field: &Field<'_>, report: &mut Report) -> Option<Duration> {
     const EXPECTED: &str = "write a duration from 1ms to 1h, such as 500ms or 30s";
     if let yaml::Value::Scalar { text, plain } = &field.node.value
         && let yaml::Meaning::Integer(digits) | yaml::Meaning::Float(digits) =
@@ -264,25 +286,30 @@ fn rate_limit(field: Field<'_>, report: &mut Report) -> Option<(RateLimitSpec, U
     let burst = fields.get("burst");
     let burst = burst.and_then(|f| whole(&f, 1..=u32::MAX, report));
     let algorithm = fields.get("algorithm");
-    let algorithm = algorithm.and_then(|f| rate_algorithm(&f, report));
+    let algorithm = algorithm.and_then(|f| word(&f, &RateAlgorithm::ALL, report));
+    let per = fields.get("per");
+    let per = per.and_then(|f| word(&f, &RatePer::ALL, report));
     let rate = fields.require("per_second", report);
     let per_second = rate.and_then(|f| whole(&f, RATE_RANGE, report))?;
     let spec = RateLimitSpec {
         per_second,
         burst: burst.unwrap_or(per_second),
         algorithm: algorithm.unwrap_or_default(),
+        per: per.unwrap_or_default(),
     };
     Some((spec, unknown))
 }
 
-fn rate_algorithm(field: &Field<'_>, report: &mut Report) -> Option<RateAlgorithm> {
+/// One of a few words.
+fn word<T: Copy>(field: &Field<'_>, all: &[(T, &str)], report: &mut Report) -> Option<T> {
     let word = text(field, report)?;
-    let found = RateAlgorithm::ALL.iter().find(|(_, name)| *name == word);
+    let found = all.iter().find(|(_, name)| *name == word);
     if found.is_none() {
-        let names = RateAlgorithm::ALL.map(|(_, name)| name).join(" or ");
+        let names: Vec<&str> = all.iter().map(|(_, name)| *name).collect();
+        let names = names.join(" or ");
         report.wrong(field, format!("is `{}`; write {names}", shown(word)));
     }
-    found.map(|(algorithm, _)| *algorithm)
+    found.map(|(meaning, _)| *meaning)
 }
 
 fn priority(field: Field<'_>, report: &mut Report) -> Option<(PriorityBounds, UnknownKeys)> {

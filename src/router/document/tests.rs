@@ -50,7 +50,7 @@ fn every_key_is_read_and_has_its_default() {
     };
     assert_eq!(first.name, "first");
     assert_eq!(first.pattern.as_str(), "orders/+/new");
-    assert_eq!(first.handler, "upstream.orders");
+    assert_eq!(first.target, Target::Handler("upstream.orders".to_owned()));
     assert_eq!((first.qos, first.ordered, first.line), (2, true, 7));
     assert_eq!(first.timeout, Duration::from_secs(90));
     let limit = first.rate_limit.unwrap();
@@ -180,6 +180,10 @@ fn what_yaml_takes_for_something_else_gets_a_hint() {
         (
             "rate_limit: {per_second: 5, algorithm: bucket}",
             "rate_limit.algorithm: is `bucket`; write token_bucket or leaky_bucket",
+        ),
+        (
+            "rate_limit: {per_second: 5, per: client}",
+            "rate_limit.per: is `client`; write route or client_id or principal",
         ),
         ("name: Big", "`Big` is not a name; write [a-z0-9._-]{1,63}"),
     ] {
@@ -392,6 +396,7 @@ fn route() -> impl Strategy<Value = RouteSpec> {
                     per_second,
                     burst,
                     algorithm: RateAlgorithm::ALL[usize::from(a > b)].0,
+                    per: RatePer::Route,
                 }),
                 priority: PriorityBounds {
                     min: a.min(b),

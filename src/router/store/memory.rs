@@ -162,6 +162,7 @@ pub(super) fn successor(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::router::document::Target;
 
     #[tokio::test]
     async fn the_embedded_routes_are_echo_and_heartbeat() {
@@ -170,7 +171,7 @@ mod tests {
         let routes: Vec<_> = document
             .routes
             .iter()
-            .map(|r| (r.name.as_str(), r.pattern.as_str(), r.handler.as_str()))
+            .map(|r| (r.name.as_str(), r.pattern.as_str(), r.handlers()[0].1))
             .collect();
         assert_eq!(
             routes,
@@ -201,7 +202,7 @@ mod tests {
         assert_eq!(absent.unwrap_err().kind(), StoreErrorKind::Conflict);
 
         let mut broken = document.clone();
-        broken.routes[0].handler = "No Name".to_owned();
+        broken.routes[0].target = Target::Handler("No Name".to_owned());
         let error = store.save(broken, version).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Invalid);
         assert!(

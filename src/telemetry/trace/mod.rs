@@ -1,6 +1,7 @@
 //! Traces: who is sampled ([`sampling`]), what is kept of it on the data path ([`record`], [`queue`]),
 //! and, on a thread of its own, what becomes of it ([`spans`], [`export`], [`otlp`]).
 
+mod attempt;
 mod export;
 mod layer;
 mod otlp;
@@ -10,6 +11,7 @@ mod resource;
 mod sampling;
 mod spans;
 
+pub(crate) use attempt::Attempt;
 pub use export::Spans;
 pub(crate) use layer::Traced;
 pub(super) use layer::layer;

@@ -3,8 +3,8 @@
 use super::super::routes::RouteStats;
 use crate::message::{Call, Peer};
 use mcpd_proto::{ErrorCode, Kind, Trace};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The span of a sampled call while it lives. Whoever runs the handler says when it
@@ -17,6 +17,8 @@ pub struct CallSpan {
     pub(super) parent: Option<[u8; 8]>,
     pub(super) why: Why,
     handler: [u8; 8],
+    /// The handler's name, where the route has several.
+    leads_to: OnceLock<Arc<str>>,
     received: Instant,
     /// Nanoseconds since `received`; the greatest number stands for not yet.
     started: AtomicU64,
@@ -56,6 +58,7 @@ impl CallSpan {
             parent,
             why,
             handler,
+            leads_to: OnceLock::new(),
             received,
             started: AtomicU64::new(NOT_YET),
             finished: AtomicU64::new(NOT_YET),
@@ -65,6 +68,17 @@ impl CallSpan {
     /// The handler starts now. The last of several calls counts.
     pub fn start(&self) {
         self.started.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// The handler is this one of several.
+    pub(crate) fn leads_to(&self, handler: &Arc<str>) {
+        // The first choice is the only one.
+        let _ = self.leads_to.set(Arc::clone(handler));
+    }
+
+    /// The handler's name, if one was chosen.
+    pub(super) fn chosen(&self) -> Option<&str> {
+        self.leads_to.get().map(|name| &**name)
     }
 
     /// The handler has not started after all: its work waits.

@@ -81,7 +81,8 @@ impl SpanBuilder {
         out.push(queue);
         let Some(started) = started else { return };
         let ended = span.finished().unwrap_or(record.ended);
-        let name = format!("handle {}", record.stats.handler);
+        let handler = span.chosen().unwrap_or(&record.stats.handler);
+        let name = format!("handle {handler}");
         let id = span.trace().span_id;
         let mut handler = self.span(record, id, name.into(), started, ended);
         handler.parent_span_id = own;

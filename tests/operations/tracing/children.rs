@@ -4,7 +4,7 @@ use super::receiver::{Mode, Receiver, hex};
 use super::{send_traced, trace, trace_of};
 use crate::support::Peer;
 use mcpd::conn::{ListenSettings, Listener, Registry, Settings};
-use mcpd::dispatch::{Dispatcher, bind};
+use mcpd::dispatch::{BindOptions, Dispatcher, bind};
 use mcpd::handler::{Handler, Handlers};
 use mcpd::message::{Answer, Call, Outcome};
 use mcpd::router::document::{Document, ParseOptions};
@@ -65,7 +65,12 @@ fn they_are_children_of_the_handler_and_cost_nothing_elsewhere() {
     let (_, started) = spans.start(&mut metrics, &catalog);
     started.unwrap();
     let (scheduler, before) = (Scheduler::default(), Table::default());
-    let table = bind(&document, &handlers, &scheduler, &catalog, &before, false).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let options = BindOptions::new(runtime.handle().clone());
+    let table = bind(
+        &document, &handlers, &scheduler, &catalog, &before, &options,
+    )
+    .unwrap();
     let listen = ListenSettings {
         addr: "127.0.0.1:0".parse().unwrap(),
         ..ListenSettings::default()
@@ -74,7 +79,6 @@ fn they_are_children_of_the_handler_and_cost_nothing_elsewhere() {
         listen: Arc::new(listen),
         ..Settings::default()
     };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
     let _inside = runtime.enter();
     let listener = Listener::bind(
         tokio::sync::watch::channel(settings).1,

@@ -10,9 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A running Jaeger; ended when dropped.
-struct Jaeger {
+pub(super) struct Jaeger {
     child: Child,
-    grpc: SocketAddr,
+    pub(super) grpc: SocketAddr,
     http: SocketAddr,
     query: SocketAddr,
 }
@@ -30,7 +30,7 @@ fn free() -> SocketAddr {
 }
 
 impl Jaeger {
-    fn start() -> Jaeger {
+    pub(super) fn start() -> Jaeger {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/jaeger");
         let built = Command::new(script).stderr(Stdio::inherit()).output();
         let built = built.expect("tests/support/jaeger runs");
@@ -65,7 +65,7 @@ impl Jaeger {
     }
 
     /// What Jaeger has of a trace, once it has `spans` spans.
-    fn trace(&self, id: &str, spans: usize) -> Value {
+    pub(super) fn trace(&self, id: &str, spans: usize) -> Value {
         eventually("Jaeger finds the trace", || {
             let found = get(self.query, &format!("/api/traces/{id}"))?;
             let trace = found["data"][0].clone();
@@ -95,7 +95,7 @@ fn get(addr: SocketAddr, path: &str) -> Option<Value> {
     serde_json::from_str(text.split_once("\r\n\r\n")?.1).ok()
 }
 
-fn tag<'v>(of: &'v Value, key: &str) -> &'v Value {
+pub(super) fn tag<'v>(of: &'v Value, key: &str) -> &'v Value {
     let tags = of["tags"].as_array().expect("tags");
     let tag = tags.iter().find(|tag| tag["key"] == key);
     tag.map_or(&Value::Null, |tag| &tag["value"])

@@ -1,10 +1,12 @@
 //! Spans: which requests have some, what they tell, and that whoever takes them can do no harm.
 
+mod attempts;
 mod children;
 mod decisions;
 mod faults;
 mod jaeger;
 mod receiver;
+mod shop;
 mod tree;
 
 use crate::support::{Got, Peer, Server, Start, scratch, write_routes};
@@ -13,11 +15,13 @@ use mcpd_proto::{Frame, MetaBuf, Request, Trace};
 const ROUTES: &str = "
 apiVersion: mcpd/v1
 kind: RouteTable
+requires: [rewrite, split]
 routes:
   - {topic: echo, handler: echo}
   - {name: slow, topic: slow/+, handler: slow}
   - {name: failing, topic: failing, handler: failing}
   - {name: ordered, topic: ordered, handler: slow, ordered: true}
+  - {name: shared, topic: shared/+, rewrite: 'v2/{1}', split: [{handler: echo, weight: 1}, {handler: slow, weight: 1}]}
 ";
 
 /// A server with routes that are slow or fail, which exports to `url` nearly at once.

@@ -124,3 +124,30 @@ fn describes(own: &Got, topic: &str, route: &str) {
         Some("open sesame")
     );
 }
+
+/// Of a route with several handlers, the span names the one that ran, and the topic is the client's.
+#[test]
+fn the_handler_of_a_split_is_named_and_the_topic_is_the_clients() {
+    let mut receiver = Receiver::grpc(Mode::Take);
+    let server = start(&receiver.url(), "grpc").spawn();
+    let mut peer = server.peer();
+    let mut handlers = Vec::new();
+    for n in 1..=2 {
+        send_traced(&mut peer, n, "shared/7", trace(n as u8, 1));
+        let trace_id = hex(&trace_of(&peer.expect()).expect("TRACE").trace_id);
+        let spans = receiver.await_spans(3, |got| got.trace_id() == trace_id);
+        let named = |start: &str| spans.iter().find(|got| got.span.name.starts_with(start));
+        let own = named("process shared").expect("the span of the request");
+        assert_eq!(own.attribute("messaging.destination.name"), "shared/7");
+        assert_eq!(own.attribute("messaging.destination.template"), "shared/+");
+        handlers.push(
+            named("handle ")
+                .expect("that of the handler")
+                .span
+                .name
+                .clone(),
+        );
+    }
+    handlers.sort_unstable();
+    assert_eq!(handlers, ["handle echo", "handle slow"]);
+}

@@ -12,7 +12,9 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 
+mod http;
 pub(crate) mod mcp;
+pub(crate) mod nats;
 pub(crate) mod open;
 mod redis;
 pub(crate) mod transport;
@@ -30,14 +32,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Mcp,
+    Nats,
     Redis,
+    Http,
 }
 
 /// One connection's requests: encodes them and checks their answers.
 #[derive(Debug)]
 pub(crate) enum Wire {
     Mcp(mcp::Mcp),
+    Nats(nats::Nats),
     Redis(redis::Redis),
+    Http(http::Http),
 }
 
 /// What was found in the bytes received.
@@ -51,14 +57,18 @@ impl Wire {
     pub(crate) fn new(protocol: Protocol, depth: u16) -> Self {
         match protocol {
             Protocol::Mcp => Wire::Mcp(mcp::Mcp::new(depth)),
+            Protocol::Nats => Wire::Nats(nats::Nats::new(depth)),
             Protocol::Redis => Wire::Redis(redis::Redis::new(depth)),
+            Protocol::Http => Wire::Http(http::Http::new(depth)),
         }
     }
 
     pub(crate) fn request(&mut self, out: &mut Vec<u8>) {
         match self {
             Wire::Mcp(wire) => wire.request(out),
+            Wire::Nats(wire) => wire.request(out),
             Wire::Redis(wire) => wire.request(out),
+            Wire::Http(wire) => wire.request(out),
         }
     }
 
@@ -66,7 +76,9 @@ impl Wire {
     pub(crate) fn answers(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress> {
         match self {
             Wire::Mcp(wire) => wire.answers(input, out),
+            Wire::Nats(wire) => wire.answers(input, out),
             Wire::Redis(wire) => wire.answers(input),
+            Wire::Http(wire) => wire.answers(input),
         }
     }
 }

@@ -16,6 +16,8 @@ mod admin;
 mod client;
 mod codec;
 mod echo;
+mod hop;
+mod http_hop;
 mod idle;
 mod lookup;
 mod overload;
@@ -36,10 +38,12 @@ pub(crate) enum Section {
     Admin,
     Tls,
     Client,
+    HttpHop,
+    Hop,
 }
 
 /// In the order in which they are measured.
-pub(crate) const ALL: [Section; 10] = [
+pub(crate) const ALL: [Section; 12] = [
     Section::Echo,
     Section::Idle,
     Section::Startup,
@@ -50,6 +54,8 @@ pub(crate) const ALL: [Section; 10] = [
     Section::Admin,
     Section::Tls,
     Section::Client,
+    Section::HttpHop,
+    Section::Hop,
 ];
 
 /// What is measured, and how long.
@@ -105,6 +111,9 @@ struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<tls::Tls>,
     client: Option<client::ClientCost>,
+    http_hop: Option<http_hop::HttpHop>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hop: Option<hop::Hops>,
 }
 
 /// Measures the given sections, prints them as they are ready and writes the record if asked to.
@@ -142,6 +151,8 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         admin: None,
         tls: None,
         client: None,
+        http_hop: None,
+        hop: None,
     };
     println!("{}", record.machine.summary());
     for (name, version) in &record.versions {
@@ -159,6 +170,8 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             Section::Admin => record.admin = admin::measure(&plan)?,
             Section::Tls => record.tls = tls::measure(&plan)?,
             Section::Client => record.client = client::measure(&plan)?,
+            Section::HttpHop => record.http_hop = http_hop::measure(&plan, &options.haproxy)?,
+            Section::Hop => record.hop = hop::measure(&plan)?,
         }
     }
     if let Some(path) = &options.json {

@@ -6,14 +6,16 @@ use std::time::Duration;
 /// Exponential backoff with full jitter: the bound doubles with each failure, and the pause is
 /// anywhere below it, so that what failed together does not come back together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Backoff {
-    pub(crate) first: Duration,
-    pub(crate) cap: Duration,
+pub struct Backoff {
+    /// The bound of the first pause.
+    pub first: Duration,
+    /// The greatest bound.
+    pub cap: Duration,
 }
 
 impl Backoff {
     /// The longest pause after so many failures; the first one for none.
-    pub(crate) fn bound(&self, failures: u32) -> Duration {
+    pub fn bound(&self, failures: u32) -> Duration {
         let doubled = 1_u32.checked_shl(failures).unwrap_or(u32::MAX);
         self.first.saturating_mul(doubled).min(self.cap)
     }

@@ -8,16 +8,31 @@ const WINDOW: u64 = 10;
 
 /// How much may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct BudgetSettings {
+pub struct BudgetSettings {
     /// Retries for each request, 0–1 and beyond.
-    pub(crate) ratio: f64,
+    pub ratio: f64,
     /// Retries a second that are allowed whatever the number of requests.
-    pub(crate) per_second: u32,
+    pub per_second: u32,
 }
 
-/// Counts requests and retries of the last ten seconds.
+/// Counts requests and retries of the last ten seconds, and says whether there may be one more. It reads
+/// no clock; whoever shares one puts it behind a lock.
+///
+/// ```
+/// use mcpd_client::{Budget, BudgetSettings};
+/// use std::time::Instant;
+///
+/// let now = Instant::now();
+/// let mut budget = Budget::new(BudgetSettings { ratio: 0.2, per_second: 0 }, now);
+/// (0..10).for_each(|_| budget.request(now));
+/// for _ in 0..2 {
+///     assert!(budget.take(now));
+///     budget.sent(now);
+/// }
+/// assert!(!budget.take(now), "two for ten requests");
+/// ```
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub struct Budget {
     settings: BudgetSettings,
     start: Instant,
     seconds: [Second; WINDOW as usize],
@@ -34,7 +49,8 @@ struct Second {
 }
 
 impl Budget {
-    pub(crate) fn new(settings: BudgetSettings, now: Instant) -> Budget {
+    /// Nothing has been counted yet.
+    pub fn new(settings: BudgetSettings, now: Instant) -> Budget {
         Budget {
             settings,
             start: now,
@@ -62,12 +78,12 @@ impl Budget {
     }
 
     /// A request begins.
-    pub(crate) fn request(&mut self, now: Instant) {
+    pub fn request(&mut self, now: Instant) {
         self.second(now).requests += 1;
     }
 
     /// Takes leave for one retry, which then waits until [`Budget::sent`] or [`Budget::dropped`].
-    pub(crate) fn take(&mut self, now: Instant) -> bool {
+    pub fn take(&mut self, now: Instant) -> bool {
         let oldest = self.number(now) - WINDOW + 1;
         let recent = self.seconds.iter().filter(|s| s.number >= oldest);
         let (requests, retries) = recent.fold((0, 0), |(a, b), s| (a + s.requests, b + s.retries));
@@ -80,13 +96,13 @@ impl Budget {
     }
 
     /// A retry that had leave goes out.
-    pub(crate) fn sent(&mut self, now: Instant) {
+    pub fn sent(&mut self, now: Instant) {
         self.dropped();
         self.second(now).retries += 1;
     }
 
     /// A retry that had leave was given up.
-    pub(crate) fn dropped(&mut self) {
+    pub fn dropped(&mut self) {
         self.waiting = self.waiting.saturating_sub(1);
     }
 }

@@ -4,6 +4,6 @@ mod backoff;
 mod budget;
 mod journey;
 
-pub(crate) use backoff::Backoff;
-pub(crate) use budget::{Budget, BudgetSettings};
+pub use backoff::Backoff;
+pub use budget::{Budget, BudgetSettings};
 pub(crate) use journey::{Journey, RetrySettings, Verdict};

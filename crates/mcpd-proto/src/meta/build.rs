@@ -305,6 +305,16 @@ impl Clone for MetaBuf {
     }
 }
 
+impl From<Meta<'_>> for MetaBuf {
+    /// The same entries, to be added to. Those that this build does not know go along, too.
+    fn from(meta: Meta<'_>) -> MetaBuf {
+        MetaBuf {
+            bytes: meta.block.to_vec(),
+            present: meta.present,
+        }
+    }
+}
+
 impl std::fmt::Debug for MetaBuf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.view().fmt(f)

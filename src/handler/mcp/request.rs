@@ -1,0 +1,113 @@
+//! What the next server is asked: the request as it came, under this server's name.
+
+use crate::handler::onward;
+use crate::handler::template::Template;
+use crate::message::{Answer, Call};
+use bytes::Bytes;
+use mcpd_client::{Connection, RequestBuilder};
+use mcpd_proto::topic::Topic;
+use mcpd_proto::{ErrorCode, MetaBuf, MetaError, Trace};
+use std::time::Instant;
+
+/// A request to the next server, for as many attempts as it takes.
+#[derive(Debug)]
+pub(super) struct Onward {
+    topic: String,
+    body: Bytes,
+    meta: MetaBuf,
+    priority: u8,
+}
+
+impl Onward {
+    /// Makes it of a call.
+    ///
+    /// # Errors
+    /// The refusal of a call that cannot be passed on.
+    pub(super) fn of(
+        call: &Call<'_>,
+        topic: Option<&Template>,
+        hops: u8,
+    ) -> Result<Onward, Answer<'static>> {
+        // Routes refuse it in the protocol's order already; those with several handlers may not.
+        if call.meta.hops() == Some(0) {
+            let text = "it was forwarded as often as it may be; look for a loop of servers";
+            return Err(Answer::error(ErrorCode::HOP_LIMIT, text));
+        }
+        Ok(Onward {
+            topic: rewritten(call.topic, topic)?,
+            body: Bytes::copy_from_slice(call.body),
+            meta: meta(call, hops).map_err(|error| invalid(error.to_string()))?,
+            priority: call.priority,
+        })
+    }
+
+    /// The request on a connection, whose answer is of use until then. The connection sets TIMEOUT_MS
+    /// when it makes the frame, so that time that passes before counts. An attempt that has a span of
+    /// its own gives its context.
+    pub(super) fn on(
+        &self,
+        connection: &Connection,
+        until: Instant,
+        trace: Option<Trace>,
+    ) -> RequestBuilder {
+        let left = until.saturating_duration_since(Instant::now());
+        let request = connection
+            .request(&self.topic)
+            .body(self.body.clone())
+            .priority(self.priority)
+            .meta(self.meta.clone())
+            .timeout(left);
+        match trace {
+            Some(trace) => request.trace(trace),
+            None => request,
+        }
+    }
+}
+
+fn rewritten(topic: Topic<'_>, template: Option<&Template>) -> Result<String, Answer<'static>> {
+    let Some(template) = template else {
+        return Ok(topic.as_str().to_owned());
+    };
+    let plain = |level: &str, name: &mut String| name.push_str(level);
+    let name = template.expand(topic, '/', plain);
+    let name = name.map_err(|missing| invalid(missing.to_string()))?;
+    match Topic::parse(name.as_bytes()) {
+        Ok(topic) if topic.is_reserved() => Err(invalid(format!(
+            "it would become the reserved topic {name:?}"
+        ))),
+        Ok(_) => Ok(name),
+        Err(problem) => Err(invalid(format!(
+            "it would become the topic {name:?}: {problem}"
+        ))),
+    }
+}
+
+/// The metadata that goes along, in the order in which it is written.
+fn meta(call: &Call<'_>, hops: u8) -> Result<MetaBuf, MetaError> {
+    let mut meta = MetaBuf::new();
+    if let Some(trace) = onward::trace(call) {
+        meta.set_trace(trace);
+    }
+    if let Some(state) = call.meta.tracestate() {
+        meta.set_tracestate(state)?;
+    }
+    if let Some(key) = onward::message_key(call) {
+        meta.set_message_id(key);
+    }
+    if let Some(content_type) = call.meta.content_type() {
+        meta.set_content_type(content_type)?;
+    }
+    for (key, value) in call.meta.headers() {
+        meta.add_header(key, value)?;
+    }
+    meta.set_hops(onward::hops(call, hops));
+    if let Some(age) = call.meta.age_ms() {
+        let waited = u32::try_from(call.received.elapsed().as_millis()).unwrap_or(u32::MAX);
+        meta.set_age_ms(age.saturating_add(waited));
+    }
+    Ok(meta)
+}
+
+fn invalid(text: String) -> Answer<'static> {
+    Answer::error(ErrorCode::INVALID_REQUEST, text)
+}

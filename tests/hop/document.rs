@@ -1,0 +1,82 @@
+//! Real processes on both ends, told by the handlers document.
+
+use crate::support::{Server, Start, scratch};
+use mcpd_client::{ConnectOptions, Connection, ErrorCode};
+use std::path::PathBuf;
+
+/// Writes a document beside others.
+fn file(dir: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
+    let path = dir.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn handlers(list: &str) -> String {
+    format!("{{apiVersion: mcpd/v1, kind: Handlers, handlers: [{list}]}}")
+}
+
+fn routes(list: &str) -> String {
+    format!("{{apiVersion: mcpd/v1, kind: RouteTable, routes: [{list}]}}")
+}
+
+#[test]
+fn a_process_that_is_told_by_a_document_hands_on_and_counts() {
+    let next = Server::start();
+    let dir = scratch();
+    let list = format!(
+        "{{name: next, type: mcp, endpoints: ['{}'], topic: '{{2..}}'}}",
+        next.data
+    );
+    let handlers = file(&dir, "handlers.yaml", &handlers(&list));
+    let routes = file(
+        &dir,
+        "routes.yaml",
+        &routes("{topic: 'on/#', handler: next}"),
+    );
+    let start = Start::new().set("HANDLERS_FILE", handlers.to_str().unwrap());
+    let front = start.routes(&routes).spawn();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let address = front.data.to_string();
+        let client = Connection::connect(address, ConnectOptions::new())
+            .await
+            .unwrap();
+        for n in 0..10 {
+            let answer = client
+                .request("on/echo")
+                .body(n.to_string())
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(answer.body(), &n.to_string());
+        }
+        let nowhere = client.request("on/nowhere").send().await.unwrap_err();
+        assert_eq!(nowhere.code(), Some(ErrorCode::NO_ROUTE));
+    });
+    let attempts = |outcome: &str| {
+        let labels = format!("handler=\"next\",outcome=\"{outcome}\"");
+        front.metric(&format!("mcpd_upstream_attempts_total{{{labels}}}"))
+    };
+    assert_eq!((attempts("answered"), attempts("refused")), (10.0, 1.0));
+    let idle = "mcpd_upstream_connections{handler=\"next\",state=\"idle\"}";
+    front.await_metric(idle, |n| n == 2.0);
+}
+
+#[test]
+fn what_is_wrong_with_a_document_is_told_by_line_and_key() {
+    let dir = scratch();
+    let list =
+        "{name: next, type: mcp, endpoints: [], topic: '{0}', hops: 0, pool: {conections: 3}}";
+    let handlers = file(&dir, "handlers.yaml", &handlers(list));
+    let mut server = Start::new()
+        .set("HANDLERS_FILE", handlers.to_str().unwrap())
+        .spawn_unready();
+    let line = server.await_log("cannot serve");
+    for problem in [
+        "handlers[0].endpoints: names no server",
+        "handlers[0].topic: has `{0}`",
+        "did you mean `connections`?",
+    ] {
+        assert!(line.contains(problem), "{problem}: {line}");
+    }
+}

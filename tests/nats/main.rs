@@ -1,0 +1,16 @@
+//! Handlers of type `nats` against Debian's `nats-server`.
+#![cfg(feature = "nats")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../operations/embedded.rs"]
+mod embedded;
+mod failures;
+mod front;
+mod messages;
+mod server;
+mod streams;
+#[path = "../support/mod.rs"]
+mod support;
+mod trust;
+
+pub(crate) use support::PATIENCE;
