@@ -147,6 +147,11 @@ fn page_after_some_traffic() -> (Server, Page) {
         .set("AUTH__JWT__AUDIENCE", "mcpd")
         .set("HANDLERS_FILE", handlers.to_str().unwrap())
         .set("ADMIN__LISTEN", "127.0.0.1:0");
+    let handlers = dir.path().join("handlers.yaml");
+    let entry = "{name: up, type: http, url: \"http://127.0.0.1:9/\"}";
+    let text = format!("{{apiVersion: mcpd/v1, kind: Handlers, handlers: [{entry}]}}");
+    std::fs::write(&handlers, text).unwrap();
+    let start = start.set("HANDLERS_FILE", handlers.to_str().unwrap());
     let server = start.tls("ADMIN", dir.path()).spawn();
     let mut peer = server.peer();
     peer.expect_alive(1);

@@ -109,11 +109,13 @@ struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<admin::Admin>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tls: Option<tls::Tls>,
-    client: Option<client::ClientCost>,
     http_hop: Option<http_hop::HttpHop>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hop: Option<hop::Hops>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<tls::Tls>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<client::ClientCost>,
 }
 
 /// Measures the given sections, prints them as they are ready and writes the record if asked to.
