@@ -50,7 +50,7 @@ fn is_one_of(name: &str, list: &[&str]) -> bool {
     let is = |one: &&str| {
         one.len() == name.len() && name.bytes().zip(one.bytes()).all(|(a, b)| same(a, b))
     };
-    list.iter().any(|one| is(&one))
+    list.iter().any(is)
 }
 
 /// Whether a header is about the connection or the framing of a message.
