@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Requests for each operation and phase: more find nothing new, and this is seconds.
-const EXAMPLES: &str = "25";
+const EXAMPLES: &str = "20";
 
 fn schemathesis(server: &Server, more: &[&str]) {
     let setup = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/schemathesis");

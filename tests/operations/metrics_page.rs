@@ -1,6 +1,6 @@
 //! The metrics page, read as strictly as Prometheus' text format 0.0.4 is written.
 
-use crate::support::Server;
+use crate::support::{Server, Start, scratch};
 use mcpd::telemetry::{METRICS, Metric, Values};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -126,7 +126,13 @@ fn sample_of(series: &str) -> (String, Vec<(String, String)>, f64) {
 }
 
 fn page_after_some_traffic() -> (Server, Page) {
-    let server = Server::start();
+    let dir = scratch();
+    let handlers = dir.path().join("handlers.yaml");
+    let entry = "{name: up, type: http, url: \"http://127.0.0.1:9/\"}";
+    let text = format!("{{apiVersion: mcpd/v1, kind: Handlers, handlers: [{entry}]}}");
+    std::fs::write(&handlers, text).unwrap();
+    let start = Start::new().set("HANDLERS_FILE", handlers.to_str().unwrap());
+    let server = start.spawn();
     let mut peer = server.peer();
     peer.expect_alive(1);
     peer.request(2, "nowhere", b"");

@@ -49,6 +49,8 @@ enum Command {
     Telemetry(Options),
     /// Requests and probes at full load, while tables of 10,000 routes are put
     Admin(Options),
+    /// CPU of a request that is passed on to an HTTP service, beside HAProxy
+    HttpHop(Options),
     /// What handing a request on to another server costs, beside answering it and beside NATS
     Hop(Options),
     /// Load any MCP server with 64-byte echoes for a while, to look at it with a profiler
@@ -85,6 +87,9 @@ struct Options {
     /// The Redis server to compare with
     #[arg(long, value_name = "PROGRAM", default_value = "redis-server")]
     redis: String,
+    /// The HAProxy to compare with
+    #[arg(long, value_name = "PROGRAM", default_value = "haproxy")]
+    haproxy: String,
     /// Write every single run, the machine and the versions to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -120,6 +125,7 @@ fn main() -> ExitCode {
         Command::Lookup(options) => sections::run(&options, &[sections::Section::Lookup]),
         Command::Overload(options) => sections::run(&options, &[sections::Section::Overload]),
         Command::Admin(options) => sections::run(&options, &[sections::Section::Admin]),
+        Command::HttpHop(options) => sections::run(&options, &[sections::Section::HttpHop]),
         Command::Hop(options) => sections::run(&options, &[sections::Section::Hop]),
     };
     match result {

@@ -225,7 +225,7 @@ impl Server {
         }
     }
 
-    fn await_echo(&self) -> Result<()> {
+    pub(crate) fn await_echo(&self) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
         loop {
             let answered = self

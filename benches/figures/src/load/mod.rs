@@ -12,6 +12,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 
+mod http;
 pub(crate) mod mcp;
 pub(crate) mod nats;
 pub(crate) mod open;
@@ -30,6 +31,7 @@ pub(crate) enum Protocol {
     Mcp,
     Nats,
     Redis,
+    Http,
 }
 
 /// One connection's requests: encodes them and checks their answers.
@@ -38,6 +40,7 @@ pub(crate) enum Wire {
     Mcp(mcp::Mcp),
     Nats(nats::Nats),
     Redis(redis::Redis),
+    Http(http::Http),
 }
 
 /// What was found in the bytes received.
@@ -53,6 +56,7 @@ impl Wire {
             Protocol::Mcp => Wire::Mcp(mcp::Mcp::new(depth)),
             Protocol::Nats => Wire::Nats(nats::Nats::new(depth)),
             Protocol::Redis => Wire::Redis(redis::Redis::new(depth)),
+            Protocol::Http => Wire::Http(http::Http::new(depth)),
         }
     }
 
@@ -61,6 +65,7 @@ impl Wire {
             Wire::Mcp(wire) => wire.request(out),
             Wire::Nats(wire) => wire.request(out),
             Wire::Redis(wire) => wire.request(out),
+            Wire::Http(wire) => wire.request(out),
         }
     }
 
@@ -70,6 +75,7 @@ impl Wire {
             Wire::Mcp(wire) => wire.answers(input, out),
             Wire::Nats(wire) => wire.answers(input, out),
             Wire::Redis(wire) => wire.answers(input),
+            Wire::Http(wire) => wire.answers(input),
         }
     }
 }

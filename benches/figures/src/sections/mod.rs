@@ -16,6 +16,7 @@ mod admin;
 mod codec;
 mod echo;
 mod hop;
+mod http_hop;
 mod idle;
 mod lookup;
 mod overload;
@@ -33,11 +34,12 @@ pub(crate) enum Section {
     Overload,
     Telemetry,
     Admin,
+    HttpHop,
     Hop,
 }
 
 /// In the order in which they are measured.
-pub(crate) const ALL: [Section; 9] = [
+pub(crate) const ALL: [Section; 10] = [
     Section::Echo,
     Section::Idle,
     Section::Startup,
@@ -46,6 +48,7 @@ pub(crate) const ALL: [Section; 9] = [
     Section::Overload,
     Section::Telemetry,
     Section::Admin,
+    Section::HttpHop,
     Section::Hop,
 ];
 
@@ -100,6 +103,8 @@ struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<admin::Admin>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    http_hop: Option<http_hop::HttpHop>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     hop: Option<hop::Hops>,
 }
 
@@ -136,6 +141,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         overload: None,
         telemetry: None,
         admin: None,
+        http_hop: None,
         hop: None,
     };
     println!("{}", record.machine.summary());
@@ -152,6 +158,7 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             Section::Overload => record.overload = overload::measure(&plan)?,
             Section::Telemetry => record.telemetry = telemetry::measure(&plan)?,
             Section::Admin => record.admin = admin::measure(&plan)?,
+            Section::HttpHop => record.http_hop = http_hop::measure(&plan, &options.haproxy)?,
             Section::Hop => record.hop = hop::measure(&plan)?,
         }
     }
