@@ -290,6 +290,23 @@ impl Routes {
         server_limits: Limits,
         on_answers: bool,
     ) -> Result<(), String> {
+        let taken = self.take_sources(state, sources, anew, server_limits, on_answers);
+        // Counts of handlers that were made and are not taken, or are not there any more.
+        if let Some(made) = &state.made {
+            self.upstreams
+                .retain(|name| made.handlers.get(name).is_some());
+        }
+        taken
+    }
+
+    fn take_sources(
+        &self,
+        state: &mut State,
+        sources: Sources,
+        anew: bool,
+        server_limits: Limits,
+        on_answers: bool,
+    ) -> Result<(), String> {
         let made = sources.make(state.made.as_ref(), anew, &self.upstreams)?;
         let live = self.live();
         if let Some(live) = &live {
@@ -306,8 +323,6 @@ impl Routes {
             bound.map_err(|problems| problems.to_string())?;
         }
         handlers::start(&made.handlers);
-        self.upstreams
-            .retain(|name| made.handlers.get(name).is_some());
         state.sources = made.sources.clone();
         state.made = Some(made);
         (state.server_limits, state.revision_on_answers) = (server_limits, on_answers);
