@@ -4,9 +4,11 @@
 //! `docs/metrics.md` its tables. A test holds it against the page of a running server, another one
 //! against the names in these sources. A new metric is one new line here.
 
+use super::auth::{AuthMethod, AuthResult};
 use super::conn::{CloseReason, FRAME_ERRORS, KINDS, Rejected, kind_label};
 use super::queue::ShedReason;
 use super::routes::fault;
+use super::tls::{Handshake, TlsPort};
 use super::trace::Dropped;
 use super::upstream::{AttemptOutcome, BREAKER_STATES, CONNECTION_STATES};
 use mcpd_proto::{Class, ErrorCode, GoAwayReason};
@@ -123,6 +125,7 @@ const PHASES: Values = Values::OneOf(|| {
         "stopped",
     ]
 });
+const PORTS: Values = Values::OneOf(TlsPort::labels);
 const DIRECTION: Values = Values::OneOf(|| vec!["in", "out"]);
 const FRAME_TYPES: Values = Values::OneOf(|| (0..KINDS).map(kind_label).collect());
 const ROUTE: Values = Values::Bounded(
@@ -173,6 +176,14 @@ pub static METRICS: &[MetricGroup] = &[
                 "Age of connections when they closed.",
             ),
             counter(
+                "mcpd_authentications_total",
+                "Credentials that were judged, where they are asked for, by what was shown and what was made of it.",
+            )
+            .labelled(&[
+                ("method", Values::OneOf(AuthMethod::labels)),
+                ("result", Values::OneOf(AuthResult::labels)),
+            ]),
+            counter(
                 "mcpd_authorizations_total",
                 "Requests that their senders were allowed or denied, where credentials are asked for.",
             )
@@ -194,6 +205,27 @@ pub static METRICS: &[MetricGroup] = &[
                 "Heartbeats unanswered for an interval.",
             ),
             histogram("mcpd_heartbeat_rtt_seconds", "Round trips of heartbeats."),
+        ],
+    },
+    MetricGroup {
+        title: "TLS",
+        metrics: &[
+            counter("mcpd_tls_handshakes_total", "TLS handshakes, by what came of them.")
+                .labelled(&[("port", PORTS), ("result", Values::OneOf(Handshake::labels))]),
+            gauge(
+                "mcpd_tls_certificate_expiry_timestamp_seconds",
+                "When the certificate in force expires, since 1970.",
+            )
+            .labelled(&[("port", PORTS)])
+            .later(),
+            counter(
+                "mcpd_tls_reloads_total",
+                "Certificates with their keys and client CAs that were taken or refused.",
+            )
+            .labelled(&[
+                ("port", PORTS),
+                ("result", Values::OneOf(|| vec!["ok", "refused"])),
+            ]),
         ],
     },
     MetricGroup {
@@ -325,6 +357,26 @@ pub static METRICS: &[MetricGroup] = &[
         ],
     },
     MetricGroup {
+        title: "Principals",
+        metrics: &[
+            counter(
+                "mcpd_principals_reloads_total",
+                "Principals documents taken or refused.",
+            )
+            .labelled(&[("result", Values::OneOf(|| vec!["ok", "refused"]))]),
+            counter(
+                "mcpd_jwt_keys_reloads_total",
+                "Times that the keys of JWTs were got, changed or not, or refused.",
+            )
+            .labelled(&[("result", Values::OneOf(|| vec!["ok", "refused"]))]),
+            gauge(
+                "mcpd_jwt_keys_last_confirmed_timestamp_seconds",
+                "When the keys of JWTs were last got.",
+            )
+            .later(),
+        ],
+    },
+    MetricGroup {
         title: "Traces and logs",
         metrics: &[
             counter(
@@ -422,46 +474,6 @@ pub(super) fn head(name: &str, out: &mut String) {
     if let Some(Metric { help, kind, .. }) = found {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {}", kind.name());
-    }
-}
-
-/// The tables of `docs/metrics.md`.
-#[cfg(test)]
-fn reference_markdown() -> String {
-    let mut out = String::new();
-    for group in METRICS {
-        let _ = write!(
-            out,
-            "\n### {}\n\n| name | type | labels | from the start | meaning |\n|---|---|---|---|---|\n",
-            group.title
-        );
-        for metric in group.metrics {
-            let kind = match metric.unit() {
-                "" => metric.kind.name().to_owned(),
-                unit => format!("{}, {unit}", metric.kind.name()),
-            };
-            let labels: Vec<String> = metric.labels.iter().map(shown).collect();
-            let _ = writeln!(
-                out,
-                "| `{}` | {kind} | {} | {} | {} |",
-                metric.name,
-                labels.join("<br>"),
-                if metric.from_start { "yes" } else { "no" },
-                metric.help,
-            );
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-fn shown((label, values): &(&str, Values)) -> String {
-    match values {
-        Values::Bounded(words) => format!("`{label}`: {words}"),
-        Values::OneOf(values) => {
-            let values: Vec<String> = values().iter().map(|value| format!("`{value}`")).collect();
-            format!("`{label}`: {}", values.join(", "))
-        }
     }
 }
 

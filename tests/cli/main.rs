@@ -17,4 +17,5 @@ mod send;
 mod serve;
 mod token;
 mod trace;
+mod trust;
 mod usage;

@@ -19,7 +19,7 @@ use std::time::Duration;
 /// assert!(meta.set_client_id("a/b").is_err());
 /// # Ok::<(), mcpd_proto::MetaError>(())
 /// ```
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct MetaBuf {
     bytes: Vec<u8>,
     present: u64,
@@ -287,6 +287,21 @@ impl MetaBuf {
     pub fn set_features(&mut self, features: &[u16]) -> Result<(), MetaError> {
         let bytes: Vec<u8> = features.iter().flat_map(|f| f.to_be_bytes()).collect();
         self.set(tag::FEATURES, &bytes)
+    }
+}
+
+impl Clone for MetaBuf {
+    fn clone(&self) -> MetaBuf {
+        MetaBuf {
+            bytes: self.bytes.clone(),
+            present: self.present,
+        }
+    }
+
+    /// Into the memory that is there.
+    fn clone_from(&mut self, other: &MetaBuf) {
+        self.bytes.clone_from(&other.bytes);
+        self.present = other.present;
     }
 }
 
