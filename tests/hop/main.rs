@@ -7,6 +7,7 @@ mod drain;
 mod embedded;
 mod failures;
 mod front;
+mod ledger;
 mod passing;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,6 +6,7 @@
 mod embedded;
 mod failures;
 mod front;
+mod ledger;
 mod messages;
 mod server;
 mod streams;

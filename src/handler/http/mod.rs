@@ -12,6 +12,7 @@ mod request;
 mod settings;
 mod wire;
 
+#[cfg(feature = "nats")]
 pub(crate) use headers::is_reserved as is_reserved_header;
 pub use settings::{HashBy, HttpSettings, HttpVersion, TlsSettings};
 pub(crate) use settings::{header_name, host_and_port};

@@ -75,3 +75,41 @@ fn an_attempt_has_a_span_and_the_service_hears_of_it() {
     let came = format!("00-{}-{}-00", hex(&[8; 16]), hex(&[8 ^ 0xff; 8]));
     assert_eq!(told.recv().unwrap(), came);
 }
+
+#[test]
+fn a_trace_goes_on_from_server_to_server() {
+    let mut receiver = Receiver::grpc(Mode::Take);
+    let traced = |start: Start| {
+        let start = start.set("TRACING__ENDPOINT", &receiver.url());
+        let start = start.set("TRACING__INTERVAL", "10ms");
+        start.set("TRACING__RATIO", "0").spawn()
+    };
+    let next = traced(Start::new());
+    let dir = scratch();
+    let handlers = dir.path().join("handlers.yaml");
+    let entry = format!("{{name: next, type: mcp, endpoints: [\"{}\"]}}", next.data);
+    let text = format!("{{apiVersion: mcpd/v1, kind: Handlers, handlers: [{entry}]}}");
+    std::fs::write(&handlers, text).unwrap();
+    let routes = "{apiVersion: mcpd/v1, kind: RouteTable, routes: [{topic: echo, handler: next}]}";
+    let start = Start::new().routes(&write_routes(&dir, routes));
+    let front = traced(start.set("HANDLERS_FILE", handlers.to_str().unwrap()));
+
+    let mut peer = front.peer();
+    send_traced(&mut peer, 1, "echo", trace(9, 1));
+    let answer = trace_of(&peer.expect()).expect("TRACE");
+    let trace_id = hex(&answer.trace_id);
+    // Four of the first server, three of the next.
+    let spans = receiver.await_spans(7, |got| got.trace_id() == trace_id);
+    let attempt = spans.iter().find(|got| got.span.name == "attempt");
+    let attempt = attempt.expect("a span of the attempt");
+    assert_eq!(
+        attempt.attribute("server.port"),
+        next.data.port().to_string()
+    );
+    let servers = spans
+        .iter()
+        .filter(|got| got.span.kind() == SpanKind::Server);
+    let parents: Vec<_> = servers.map(|got| got.parent()).collect();
+    assert_eq!(parents.len(), 2, "{spans:#?}");
+    assert!(parents.contains(&attempt.span_id()), "{spans:#?}");
+}
