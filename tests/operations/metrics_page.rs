@@ -1,6 +1,6 @@
 //! The metrics page, read as strictly as Prometheus' text format 0.0.4 is written.
 
-use crate::support::{Server, Start, scratch};
+use crate::support::{Server, Start, scratch, write_routes};
 use mcpd::telemetry::{METRICS, Metric, Values};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -131,10 +131,19 @@ fn page_after_some_traffic() -> (Server, Page) {
     let entry = "{name: up, type: http, url: \"http://127.0.0.1:9/\"}";
     let text = format!("{{apiVersion: mcpd/v1, kind: Handlers, handlers: [{entry}]}}");
     std::fs::write(&handlers, text).unwrap();
-    let start = Start::new().set("HANDLERS_FILE", handlers.to_str().unwrap());
+    let routes = "apiVersion: mcpd/v1\nkind: RouteTable\nrequires: [fault, mirror, split]\nroutes:\n  \
+                  - {topic: echo, handler: echo}\n  \
+                  - {topic: shaped, split: [{handler: echo, weight: 1}], \
+                  mirror: {handler: echo, percent: 100}, fault: {percent: 0, delay: 1s}}\n";
+    let start = Start::new()
+        .set("HANDLERS_FILE", handlers.to_str().unwrap())
+        .set("ROUTES__ALLOW_FAULTS", "true")
+        .routes(&write_routes(&dir, routes));
     let server = start.spawn();
     let mut peer = server.peer();
     peer.expect_alive(1);
+    peer.request(3, "shaped", b"");
+    peer.expect();
     peer.request(2, "nowhere", b"");
     peer.expect();
     let page = parse(&server.get("/metrics").1);
