@@ -303,7 +303,7 @@ impl Routes {
         server_limits: Limits,
         options: BindOptions,
     ) -> Result<(), String> {
-        let taken = self.take_sources(state, sources, anew, server_limits, on_answers);
+        let taken = self.take_sources(state, sources, anew, server_limits, options);
         // Counts of handlers that were made and are not taken, or are not there any more.
         if let Some(made) = &state.made {
             self.upstreams
@@ -318,7 +318,7 @@ impl Routes {
         sources: Sources,
         anew: bool,
         server_limits: Limits,
-        on_answers: bool,
+        options: BindOptions,
     ) -> Result<(), String> {
         let made = sources.make(state.made.as_ref(), anew, &self.upstreams)?;
         let live = self.live();

@@ -77,8 +77,11 @@ impl ShapedCounts {
         let all = self.all();
         for kind in Shaped::ALL {
             let (name, label) = kind.family();
-            catalog::head(name, out);
-            for ((_, route, what), count) in all.iter().filter(|(series, _)| series.0 == kind) {
+            let mut series = all.iter().filter(|(series, _)| series.0 == kind).peekable();
+            if series.peek().is_some() {
+                catalog::head(name, out);
+            }
+            for ((_, route, what), count) in series {
                 // Writing to a string cannot fail.
                 let count = count.get();
                 let _ = writeln!(

@@ -1,7 +1,7 @@
 //! The metrics page, read as strictly as Prometheus' text format 0.0.4 is written.
 
 use crate::support::tls::Ca;
-use crate::support::{Server, Start, scratch};
+use crate::support::{Server, Start, scratch, write_routes};
 use mcpd::telemetry::{METRICS, Metric, Values};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -139,6 +139,10 @@ fn page_after_some_traffic() -> (Server, Page) {
     let entry = "{name: up, type: http, url: \"http://127.0.0.1:9/\"}";
     let text = format!("{{apiVersion: mcpd/v1, kind: Handlers, handlers: [{entry}]}}");
     std::fs::write(&handlers, text).unwrap();
+    let routes = "apiVersion: mcpd/v1\nkind: RouteTable\nrequires: [fault, mirror, split]\nroutes:\n  \
+                  - {topic: echo, handler: echo}\n  \
+                  - {topic: shaped, split: [{handler: echo, weight: 1}], \
+                  mirror: {handler: echo, percent: 100}, fault: {percent: 0, delay: 1s}}\n";
     Ca::new().server().write(dir.path());
     let start = Start::new()
         .set("AUTH__PRINCIPALS", principals.to_str().unwrap())
@@ -146,15 +150,14 @@ fn page_after_some_traffic() -> (Server, Page) {
         .set("AUTH__JWT__ISSUER", "joe")
         .set("AUTH__JWT__AUDIENCE", "mcpd")
         .set("HANDLERS_FILE", handlers.to_str().unwrap())
-        .set("ADMIN__LISTEN", "127.0.0.1:0");
-    let handlers = dir.path().join("handlers.yaml");
-    let entry = "{name: up, type: http, url: \"http://127.0.0.1:9/\"}";
-    let text = format!("{{apiVersion: mcpd/v1, kind: Handlers, handlers: [{entry}]}}");
-    std::fs::write(&handlers, text).unwrap();
-    let start = start.set("HANDLERS_FILE", handlers.to_str().unwrap());
+        .set("ADMIN__LISTEN", "127.0.0.1:0")
+        .set("ROUTES__ALLOW_FAULTS", "true")
+        .routes(&write_routes(&dir, routes));
     let server = start.tls("ADMIN", dir.path()).spawn();
     let mut peer = server.peer();
     peer.expect_alive(1);
+    peer.request(3, "shaped", b"");
+    peer.expect();
     peer.request(2, "nowhere", b"");
     peer.expect();
     let page = parse(&server.get("/metrics").1);

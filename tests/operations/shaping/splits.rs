@@ -1,7 +1,13 @@
 //! Which handler gets a request, and what topic it sees.
 
-use super::{Does, Shaped, ask, document, header, hello, nothing, send};
+use super::{Does, Noting, Shaped, ask, document, header, hello, nothing, send};
+use crate::embedded::Embedded;
+use crate::support::Peer;
+use mcpd::handler::Handler;
+use mcpd::message::{Call, Outcome};
 use mcpd_proto::ErrorCode;
+use std::net::TcpStream;
+use std::sync::Arc;
 
 /// Requests of one write.
 const BURST: u16 = 100;
@@ -210,4 +216,37 @@ fn a_rate_for_each_client_is_each_clients_own() {
         "{over:?}"
     );
     assert_eq!((over[0], over[1], over[3]), (0, 0, 0), "{over:?}");
+}
+
+/// Hands on to other servers, or would.
+struct Forwarding(Arc<Noting>);
+
+impl Handler for Forwarding {
+    fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
+        self.0.call(call)
+    }
+
+    fn forwards(&self) -> bool {
+        true
+    }
+}
+
+/// Where only some handlers forward, the others may take what has no HOPS left.
+#[test]
+fn hops_are_needed_where_every_handler_forwards() {
+    let onward = || -> Arc<dyn Handler> { Arc::new(Forwarding(Noting::new("on", Does::Answers))) };
+    let here: Arc<dyn Handler> = Noting::new("here", Does::Answers);
+    let handlers = vec![("on", onward()), ("off", onward()), ("here", here)];
+    let split = |other: &str| {
+        document(&format!(
+            "split: [{{handler: on, weight: 0}}, {{handler: {other}, weight: 1}}]"
+        ))
+    };
+    let server = Embedded::start(handlers, &split("here"));
+    let mut peer = Peer::new(TcpStream::connect(server.addr).expect("it accepts"));
+    assert_eq!(ask(&mut peer, "t/x", |meta| meta.set_hops(0)), "here");
+    server.swap(&split("off"));
+    send(&mut peer, 2, "t/x", |meta| meta.set_hops(0));
+    assert_eq!(peer.expect().error(), (2, ErrorCode::HOP_LIMIT));
+    assert_eq!(ask(&mut peer, "t/x", |meta| meta.set_hops(1)), "on");
 }
