@@ -7,7 +7,10 @@
     reason = "a module of tests is nobody's interface"
 )]
 
+mod ask;
 pub mod tls;
+
+pub use ask::http;
 
 use mcpd_proto::{ErrorCode, Frame, Request, Side};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -332,25 +335,6 @@ pub fn await_stopped(pid: u32) {
         assert!(Instant::now() < deadline, "{pid} does not stop");
         std::thread::sleep(Duration::from_millis(1));
     }
-}
-
-/// One HTTP request: status, head and body of the answer.
-pub fn http(addr: SocketAddr, method: &str, path: &str) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(addr).expect("the sidecar answers");
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let status = text[9..12].parse().unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    let head = head.to_ascii_lowercase();
-    let chunked = head.contains("transfer-encoding: chunked");
-    assert!(!chunked, "a body of known length");
-    (status, head, body.to_owned())
 }
 
 impl Drop for Server {
