@@ -14,7 +14,7 @@ ARGS ?=
 NEXTEST_PROFILE ?= $(if $(CI),ci,default)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench fmt lint doc deny fuzz clean tools fmt-check unit doctest jaeger
+.PHONY: help run test bench soak fmt lint doc deny fuzz clean tools fmt-check unit doctest jaeger
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ test: ## Everything CI checks: format, lints, tests, docs, licences, ten seconds
 bench: ## Print the figures the project promises, beside their references (minutes; a quiet machine)
 	$(CARGO) build --locked --release
 	$(CARGO) run --locked --release -p mcpd-figures -- all --mcpd target/release/mcpd
+
+soak: ## The client at length: ten million requests, a thousand clients that lose their server (minutes)
+	@# A thousand connections have two ends in this one process.
+	ulimit -n 4096 && $(CARGO) bench --locked -p mcpd-client --bench soak
 
 fmt: ## Format the sources
 	$(CARGO) fmt --all

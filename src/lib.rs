@@ -75,6 +75,7 @@ pub mod router;
 pub mod scheduler;
 mod server;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
 
 pub use server::{Builder, Route, Server, StartError};

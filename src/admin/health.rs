@@ -1,6 +1,6 @@
 //! Liveness, readiness, status, metrics.
 
-use super::{RoutesStatus, Status};
+use super::{DocumentStatus, RoutesStatus, Status};
 use crate::lifecycle::{Machine, Phase};
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -64,7 +64,7 @@ struct Check {
     detail: String,
 }
 
-fn checks(status: &Status) -> [Check; 3] {
+fn checks(status: &Status) -> Vec<Check> {
     let (phase, cause) = (status.lifecycle.current(), last_cause(status));
     let refusing = status.refusing.load(Ordering::Relaxed);
     let draining_but_serving =
@@ -75,7 +75,7 @@ fn checks(status: &Status) -> [Check; 3] {
     } else {
         format!("{phase} ({cause})")
     };
-    [
+    let mut checks = vec![
         Check {
             name: "lifecycle",
             ok: phase == Phase::Running || draining_but_serving,
@@ -96,7 +96,27 @@ fn checks(status: &Status) -> [Check; 3] {
             }
             .to_owned(),
         },
-    ]
+    ];
+    let trust = status.trust.borrow();
+    let documents = [("principals", &trust.principals), ("jwt keys", &trust.keys)];
+    let documents = documents.into_iter();
+    checks.extend(documents.filter_map(|(name, known)| Some(document(name, known.as_ref()?))));
+    checks
+}
+
+/// Whether there was one before clients came is for the start to see: one that is given up later keeps
+/// nobody out who has another credential.
+fn document(name: &'static str, known: &DocumentStatus) -> Check {
+    let live = known.live.as_deref().unwrap_or("none");
+    let detail = match &known.problem {
+        Some(problem) => format!("{live}; the newest is refused: {problem}"),
+        None => live.to_owned(),
+    };
+    Check {
+        name,
+        ok: true,
+        detail,
+    }
 }
 
 fn last_cause(status: &Status) -> String {

@@ -5,7 +5,7 @@ mod api;
 mod health;
 mod server;
 
-use crate::conn::{self, Registry};
+use crate::conn::{self, Registry, TlsConfig};
 use crate::lifecycle::Lifecycle;
 use crate::router::document::ETag;
 use crate::telemetry::Exporter;
@@ -48,6 +48,24 @@ pub struct RoutesStatus {
     /// Names of those that inject faults.
     pub faults: Vec<String>,
     /// Why the newest document is not live, when it is not.
+    pub problem: Option<String>,
+}
+
+/// What is known of who clients may be. `None` is what nobody has asked for.
+#[derive(Debug, Clone, Default)]
+pub struct TrustStatus {
+    /// The principals document.
+    pub principals: Option<DocumentStatus>,
+    /// The keys of JWTs.
+    pub keys: Option<DocumentStatus>,
+}
+
+/// What is known of a document that is read again whenever it changes.
+#[derive(Debug, Clone, Default)]
+pub struct DocumentStatus {
+    /// What is in force, for people; `None` before there is anything.
+    pub live: Option<String>,
+    /// Why the newest one is not, when it is not.
     pub problem: Option<String>,
 }
 
@@ -111,6 +129,8 @@ pub struct Status {
     pub connections: Arc<Registry>,
     /// The live routes.
     pub routes: watch::Receiver<RoutesStatus>,
+    /// Who clients may be.
+    pub trust: watch::Receiver<TrustStatus>,
     /// One for each event loop: the data threads', then that of those beside them.
     pub pulses: Arc<[Pulse]>,
     /// Whether a drain leaves `/readyz` at 200 while new requests are served.
@@ -153,11 +173,16 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     conn::listen(addr, BACKLOG)
 }
 
-/// Serves until the process ends, on the current runtime.
+/// Serves until the process ends, on the current runtime; with `tls`, over TLS and no other way.
 ///
 /// # Errors
 /// The socket broke.
-pub async fn serve(listener: TcpListener, router: Router, gate: Gate) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsConfig>,
+    router: Router,
+    gate: Gate,
+) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    server::run(listener, router, gate).await
+    server::run(listener, tls, router, gate).await
 }

@@ -1,6 +1,8 @@
 //! HTTP on the sidecar port, so that no client keeps another one from its answer.
 
 use super::PeerAddr;
+use crate::conn::TlsConfig;
+use crate::telemetry::{Handshake, TlsPort};
 use axum::Router;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -8,14 +10,19 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Connections at one time: probes, scrapers and people are few. One more closes the oldest, which
 /// has most likely been idle for longest, so that a flood cannot keep a probe out.
@@ -80,14 +87,21 @@ impl Ports {
 }
 
 /// Serves until the process ends.
-pub(super) async fn run(listener: TcpListener, router: Router, gate: Gate) -> io::Result<()> {
+pub(super) async fn run(
+    listener: TcpListener,
+    tls: Option<TlsConfig>,
+    router: Router,
+    gate: Gate,
+) -> io::Result<()> {
     let mut open = VecDeque::new();
     let mut failing = false;
     loop {
         match listener.accept().await {
             Ok((stream, addr)) => {
                 failing = false;
-                let task = tokio::spawn(connection(stream, addr, router.clone(), gate.clone()));
+                let tls = tls.as_ref().map(|config| config.load_full());
+                let (router, gate) = (router.clone(), gate.clone());
+                let task = tokio::spawn(connection(stream, addr, tls, router, gate));
                 make_room(&mut open);
                 open.push_back(task.abort_handle());
             }
@@ -115,13 +129,54 @@ fn make_room(open: &mut VecDeque<AbortHandle>) {
     }
 }
 
-async fn connection(stream: TcpStream, addr: SocketAddr, router: Router, mut gate: Gate) {
+async fn connection(
+    stream: TcpStream,
+    addr: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    gate: Gate,
+) {
     let _counted = gate.open.upgrade();
     // Whoever takes nothing of a long answer is gone, or means no good. Without the option only the
     // greatest age ends this.
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_FOR));
     // A socket for both families shows IPv4 clients as IPv6 ones, whose loopback is none.
     let peer = PeerAddr(SocketAddr::new(addr.ip().to_canonical(), addr.port()));
+    match tls {
+        None => serve(stream, peer, router, gate).await,
+        Some(tls) => {
+            if let Some(stream) = shake_hands(stream, addr, tls).await {
+                serve(stream, peer, router, gate).await;
+            }
+        }
+    }
+}
+
+/// The handshake of a port with TLS. How many there are at once is bounded by the connections.
+async fn shake_hands(
+    stream: TcpStream,
+    peer: SocketAddr,
+    config: Arc<ServerConfig>,
+) -> Option<TlsStream<TcpStream>> {
+    let accepted = TlsAcceptor::from(config).accept(stream);
+    let (result, stream) = match tokio::time::timeout(HEAD_TIMEOUT, accepted).await {
+        Ok(Ok(stream)) => (Handshake::Ok, Some(stream)),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, %peer, "a TLS handshake failed");
+            (Handshake::of(&error), None)
+        }
+        Err(_) => (Handshake::Timeout, None),
+    };
+    TlsPort::Admin.handshake(result);
+    stream
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    peer: PeerAddr,
+    router: Router,
+    mut gate: Gate,
+) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);

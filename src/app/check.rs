@@ -2,7 +2,7 @@
 
 use super::handlers::{self, Sources};
 use super::routes::open_store;
-use super::{access, trust};
+use super::{access, tls, trust};
 use crate::config::Config;
 use crate::dispatch;
 use crate::router::document::{Document, Problem, Problems};
@@ -19,7 +19,7 @@ pub struct Check {
     pub document: Option<Document>,
     /// What is wrong with the handlers, by key.
     pub handlers: Option<String>,
-    /// What is wrong with the tokens of the admin API or with the principals, by key.
+    /// What is wrong with the tokens of the admin API, the principals or a certificate, by key.
     pub tokens: Option<String>,
     /// What is wrong with the routes: the document itself or, if it is valid, its binding.
     pub routes: Problems,
@@ -61,7 +61,8 @@ pub fn check(config: &Config) -> io::Result<Check> {
         handlers: None,
         tokens: access::rules(config)
             .err()
-            .or_else(|| trust::problem(config)),
+            .or_else(|| trust::problem(config))
+            .or_else(|| tls::problem(config)),
         routes: Problems::default(),
         warnings: Problems::default(),
     };

@@ -5,6 +5,7 @@ use crate::admin::{
     self, Answer, Change, Control, DrainView, EndpointAction, HandlerView, NoEndpoint, Setting,
     UpstreamView, Version, WriteError, Written,
 };
+use crate::auth::{Auth, PrincipalView};
 use crate::background;
 use crate::config::Config;
 use crate::handler::TopicSeen;
@@ -38,6 +39,7 @@ pub(super) struct DrainWish {
 pub(super) struct Shared {
     routes: Arc<Routes>,
     scheduler: Arc<Scheduler>,
+    auth: Arc<Auth>,
     config: ArcSwap<Config>,
     conn_metrics: Arc<ConnMetrics>,
     logs: Option<LogControl>,
@@ -53,6 +55,7 @@ impl Shared {
     pub(super) fn new(
         routes: Arc<Routes>,
         scheduler: Arc<Scheduler>,
+        auth: Arc<Auth>,
         config: &Config,
         conn_metrics: Arc<ConnMetrics>,
         logs: Option<LogControl>,
@@ -61,6 +64,7 @@ impl Shared {
         Shared {
             routes,
             scheduler,
+            auth,
             filter: Mutex::new(config.log.filter.clone()),
             config: ArcSwap::from_pointee(config.clone()),
             conn_metrics,
@@ -135,6 +139,10 @@ impl Control for Shared {
             .background
             .spawn(async move { routes.change(change, patience).await });
         Box::pin(async move { changing.await.unwrap_or(Err(WriteError::Unknown)) })
+    }
+
+    fn principals(&self) -> Vec<PrincipalView> {
+        self.auth.principals_in_force()
     }
 
     fn handlers(&self) -> Vec<HandlerView> {

@@ -7,10 +7,12 @@ mod descriptors;
 mod drain;
 mod embedding;
 mod handlers;
+mod keys;
 mod reload;
 mod routes;
 mod settings;
 mod threads;
+mod tls;
 mod trust;
 mod watched;
 
@@ -18,7 +20,6 @@ pub use check::{Check, check};
 pub use embedding::{Addresses, Embedding, Host};
 
 use crate::admin::{self, Api, Ports, Status};
-use crate::auth::Auth;
 use crate::config::Config;
 use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
@@ -40,6 +41,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use trust::Trust;
 
 /// The least pause between two attempts to start: full jitter may give none at all, and a fault that
 /// shows at once would then be tried in a loop.
@@ -120,7 +122,7 @@ struct Server {
     metrics: ProcessMetrics,
     conn_metrics: Arc<ConnMetrics>,
     registry: Arc<Registry>,
-    auth: Arc<Auth>,
+    trust: Arc<Trust>,
     scheduler: Arc<Scheduler>,
     routes: Arc<Routes>,
     shared: Arc<Shared>,
@@ -220,12 +222,15 @@ impl Server {
             metrics.clone(),
         );
         let routes = Arc::new(routes);
+        let trust = Trust::new(&config, Arc::clone(&registry), metrics.clone());
+        let trust = Arc::new(trust.map_err(io::Error::other)?);
         let settings = watch::Sender::new(settings::connections(&config));
         let status = Status {
             server_id: config.server_id.as_str().into(),
             lifecycle: lifecycle.clone(),
             connections: Arc::clone(&registry),
             routes: routes.status(),
+            trust: trust.status(),
             pulses,
             keep_ready: Arc::new(AtomicBool::new(settings::keeps_ready(&config))),
             refusing: Arc::new(AtomicBool::new(false)),
@@ -237,6 +242,7 @@ impl Server {
         let shared = Arc::new(Shared::new(
             Arc::clone(&routes),
             Arc::clone(&scheduler),
+            Arc::clone(&trust.auth),
             &config,
             Arc::clone(&conn_metrics),
             logs,
@@ -253,7 +259,7 @@ impl Server {
             metrics,
             conn_metrics,
             registry,
-            auth: Arc::default(),
+            trust,
             scheduler,
             routes,
             shared,
@@ -358,32 +364,45 @@ impl Server {
             let router = admin::router(self.status.clone(), api);
             let ended = self.running.subscribe();
             let gate = self.ports.gate();
-            threads::start_http("sidecar", listener, router, gate, ended).map_err(error)?;
+            threads::start_http("sidecar", listener, None, router, gate, ended).map_err(error)?;
             self.sidecar = Some(bound);
             self.say("sidecar", bound);
         }
         if let Some(addr) = self.config.admin.listen.filter(|_| !self.admin_bound) {
-            let error = |error: io::Error| format!("cannot listen on {addr} (admin): {error}");
-            let listener = admin::bind(addr).map_err(error)?;
-            let bound = listener.local_addr().map_err(error)?;
-            let router = admin::admin_router(Arc::clone(&self.api));
-            let ended = self.running.subscribe();
-            let gate = self.ports.gate();
-            threads::start_http("admin", listener, router, gate, ended).map_err(error)?;
-            self.admin_bound = true;
-            self.say("admin", bound);
+            self.bind_admin(addr)?;
         }
-        trust::load(self)?;
+        self.trust.load().await?;
+        let tls = tls::data(&self.config)?;
         self.routes.load_first().await?;
-        let listener = self.bind_data()?;
+        let listener = self.bind_data(tls.as_ref())?;
         let data = listener.local_addr();
         self.say("data", data);
         self.accepting = Some(tokio::spawn(listener.run()));
-        trust::watch(self);
+        self.trust.watch();
+        if let Some(tls) = tls {
+            tls.watch();
+        }
         handlers::watch(self);
         if let Some(sidecar) = self.sidecar {
             self.embedded.started(Addresses { data, sidecar });
         }
+        Ok(())
+    }
+
+    fn bind_admin(&mut self, addr: SocketAddr) -> Result<(), String> {
+        let tls = tls::admin(&self.config)?;
+        let error = |error: io::Error| format!("cannot listen on {addr} (admin): {error}");
+        let listener = admin::bind(addr).map_err(error)?;
+        let bound = listener.local_addr().map_err(error)?;
+        let config = tls.as_ref().map(tls::Loaded::config);
+        let router = admin::admin_router(Arc::clone(&self.api));
+        let (gate, ended) = (self.ports.gate(), self.running.subscribe());
+        threads::start_http("admin", listener, config, router, gate, ended).map_err(error)?;
+        if let Some(tls) = tls {
+            tls.watch();
+        }
+        self.admin_bound = true;
+        self.say("admin", bound);
         Ok(())
     }
 
@@ -397,15 +416,19 @@ impl Server {
         }
     }
 
-    fn bind_data(&self) -> Result<Listener<Dispatcher>, String> {
-        Listener::bind(
+    fn bind_data(&self, tls: Option<&tls::Loaded>) -> Result<Listener<Dispatcher>, String> {
+        let listener = Listener::bind(
             self.settings.subscribe(),
-            Dispatcher::new(self.routes.table()).with_auth(Arc::clone(&self.auth)),
+            Dispatcher::new(self.routes.table()).with_auth(Arc::clone(&self.trust.auth)),
             Arc::clone(&self.conn_metrics),
             Arc::clone(&self.registry),
             self.workers.clone(),
-        )
-        .map_err(|error| error.to_string())
+        );
+        let listener = listener.map_err(|error| error.to_string())?;
+        Ok(match tls {
+            Some(tls) => listener.with_tls(tls.config()),
+            None => listener,
+        })
     }
 
     async fn serve_until_drain(&mut self) -> DrainCause {

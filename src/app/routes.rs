@@ -303,6 +303,23 @@ impl Routes {
         server_limits: Limits,
         options: BindOptions,
     ) -> Result<(), String> {
+        let taken = self.take_sources(state, sources, anew, server_limits, options);
+        // Counts of handlers that were made and are not taken, or are not there any more.
+        if let Some(made) = &state.made {
+            self.upstreams
+                .retain(|name| made.handlers.get(name).is_some());
+        }
+        taken
+    }
+
+    fn take_sources(
+        &self,
+        state: &mut State,
+        sources: Sources,
+        anew: bool,
+        server_limits: Limits,
+        options: BindOptions,
+    ) -> Result<(), String> {
         let made = sources.make(state.made.as_ref(), anew, &self.upstreams)?;
         let live = self.live();
         if let Some(live) = &live {
@@ -320,8 +337,6 @@ impl Routes {
             bound.map_err(|problems| problems.to_string())?;
         }
         handlers::start(&made.handlers);
-        self.upstreams
-            .retain(|name| made.handlers.get(name).is_some());
         state.sources = made.sources.clone();
         state.made = Some(made);
         (state.server_limits, state.options) = (server_limits, options);

@@ -51,6 +51,9 @@ pub(super) fn connections(config: &Config) -> Settings {
         proxy_timeout: limits.hello_timeout,
         keepalive: data.keepalive.unwrap_or_default(),
         user_timeout: data.user_timeout.unwrap_or_default(),
+        handshake_timeout: data.handshakes.timeout,
+        max_handshakes: data.handshakes.max,
+        handshakes_per_second: data.handshakes.per_second.unwrap_or_default(),
     };
     Settings {
         listen: Arc::new(listen),

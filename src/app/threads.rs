@@ -1,6 +1,7 @@
 //! The threads of the process: event loops for the data port, and one for the sidecar.
 
 use crate::admin::{self, Gate, Pulse};
+use crate::conn::TlsConfig;
 use axum::Router;
 use std::io;
 use std::net::TcpListener;
@@ -80,6 +81,7 @@ async fn over(mut running: watch::Receiver<()>) {
 pub(super) fn start_http(
     name: &'static str,
     listener: TcpListener,
+    tls: Option<TlsConfig>,
     router: Router,
     gate: Gate,
     running: watch::Receiver<()>,
@@ -92,7 +94,7 @@ pub(super) fn start_http(
     spawn(name.to_owned(), runtime, async move {
         tokio::select! {
             () = over(running) => {}
-            Err(error) = admin::serve(listener, router, gate) => {
+            Err(error) = admin::serve(listener, tls, router, gate) => {
                 tracing::error!(%error, port = name, "a port is lost");
             }
         }

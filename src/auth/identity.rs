@@ -1,9 +1,12 @@
 //! What a connection keeps of who it belongs to.
 
-use super::document::Entry;
+use super::bucket::Bucket;
+use super::document::{Entry, Values};
+use super::jwt::Claims;
+use crate::message::Certificate;
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A principal, for as long as somebody is connected as it or it is in the policy.
@@ -14,9 +17,27 @@ pub(super) struct Principal {
     rules: ArcSwapOption<Entry>,
     connections: AtomicU32,
     in_flight: AtomicU32,
-    start: Instant,
-    /// When its bucket of requests will be full again, in nanoseconds since `start`.
-    full_at: AtomicU64,
+    requests: Bucket,
+    bytes: Bucket,
+}
+
+/// What a client has shown, as far as it takes to say later whether it is good still.
+#[derive(Debug, Clone)]
+pub(super) enum Credential {
+    Nothing,
+    /// The hash of a token.
+    Token([u8; 32]),
+    Jwt(Arc<Claims>),
+    Certificate(Arc<Certificate>),
+}
+
+/// Whose a credential is, and what of it stays with the connection.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    pub(super) credential: Credential,
+    /// Whom a JWT or a certificate is about.
+    pub(super) subject: Option<Box<str>>,
+    pub(super) expires: Option<SystemTime>,
 }
 
 impl Principal {
@@ -26,9 +47,15 @@ impl Principal {
             rules: ArcSwapOption::from(Some(rules)),
             connections: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
-            start: Instant::now(),
-            full_at: AtomicU64::new(0),
+            requests: Bucket::new(),
+            bytes: Bucket::new(),
         }
+    }
+
+    /// Its connections and its requests under way.
+    pub(super) fn usage(&self) -> (u32, u32) {
+        let connections = self.connections.load(Ordering::Relaxed);
+        (connections, self.in_flight.load(Ordering::Relaxed))
     }
 
     pub(super) fn set_rules(&self, rules: Option<Arc<Entry>>) {
@@ -36,18 +63,13 @@ impl Principal {
     }
 
     /// One more connection, if it may have one.
-    pub(super) fn connect(
-        self: Arc<Self>,
-        token: Option<[u8; 32]>,
-        expires: Option<SystemTime>,
-    ) -> Option<Identity> {
+    pub(super) fn connect(self: Arc<Self>, shown: Shown) -> Option<Identity> {
         let max = self.rules.load().as_ref()?.limits.connections;
         // Takes its place first, so that two at once do not both find the last one free.
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         let identity = Identity {
             principal: self,
-            token,
-            expires,
+            shown,
         };
         max.is_none_or(|max| before < max).then_some(identity)
     }
@@ -56,9 +78,7 @@ impl Principal {
 /// A client that has shown who it is. It holds one of its principal's connections until it is dropped.
 pub struct Identity {
     principal: Arc<Principal>,
-    /// The hash of its token; `None` for one that has shown none.
-    token: Option<[u8; 32]>,
-    expires: Option<SystemTime>,
+    shown: Shown,
 }
 
 impl std::fmt::Debug for Identity {
@@ -79,13 +99,27 @@ impl Identity {
         &self.principal.name
     }
 
-    pub(super) fn token(&self) -> Option<&[u8; 32]> {
-        self.token.as_ref()
+    pub(super) fn credential(&self) -> &Credential {
+        &self.shown.credential
+    }
+
+    /// Whom its JWT or certificate is about.
+    pub fn subject(&self) -> Option<&str> {
+        self.shown.subject.as_deref()
     }
 
     /// When its credential expires.
     pub fn expires(&self) -> Option<SystemTime> {
-        self.expires
+        self.shown.expires
+    }
+
+    #[inline]
+    fn values<'a>(&'a self, client_id: Option<&'a str>) -> Values<'a> {
+        Values {
+            principal: &self.principal.name,
+            subject: self.subject(),
+            client_id,
+        }
     }
 
     /// Whether it may send requests to this topic. No allocation, no lock.
@@ -94,40 +128,39 @@ impl Identity {
         let rules = self.principal.rules.load();
         rules
             .as_ref()
-            .is_some_and(|rules| rules.permits(topic, client_id))
+            .is_some_and(|rules| rules.permits(topic, &self.values(client_id)))
     }
 
-    /// Takes a request from what it may send in a second.
+    /// The pattern that decides whether it may, for people.
+    pub(crate) fn rule(&self, topic: &str, client_id: Option<&str>) -> Option<String> {
+        let rules = self.principal.rules.load();
+        let (_, rule) = rules.as_ref()?.rule(topic, &self.values(client_id));
+        rule.map(ToString::to_string)
+    }
+
+    /// Takes a request of so many bytes from what it may send in a second. One that is larger than what
+    /// is left of the bytes passes as long as anything is, and is paid for before the next.
     ///
     /// # Errors
     /// How long it takes until it may.
     #[inline]
-    pub fn take(&self, now: Instant) -> Result<(), Duration> {
+    pub fn take(&self, bytes: usize, now: Instant) -> Result<(), Duration> {
         let rules = self.principal.rules.load();
-        let limits = rules.as_ref().map(|rules| rules.limits).unwrap_or_default();
-        match limits.requests_per_second {
-            None => Ok(()),
-            Some(rate) => self.take_of(rate, limits.burst.unwrap_or(rate), now),
-        }
-    }
-
-    fn take_of(&self, per_second: u32, burst: u32, now: Instant) -> Result<(), Duration> {
-        let nanos = now
-            .saturating_duration_since(self.principal.start)
-            .as_nanos();
-        let now = u64::try_from(nanos).unwrap_or(u64::MAX);
-        let each = 1_000_000_000 / u64::from(per_second.max(1));
-        let depth = each.saturating_mul(u64::from(burst.max(1)));
-        let next = |full_at: u64| {
-            let next = full_at.max(now).saturating_add(each);
-            (next - now <= depth).then_some(next)
+        let Some(limits) = rules.as_ref().map(|rules| &rules.limits) else {
+            return Ok(());
         };
-        let bucket = &self.principal.full_at;
-        let taken = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-        taken.map(drop).map_err(|full_at| {
-            let next = full_at.max(now).saturating_add(each);
-            Duration::from_nanos((next - now).saturating_sub(depth))
-        })
+        if let Some(rate) = limits.bytes_per_second {
+            let burst = limits.bytes_burst.unwrap_or(rate);
+            self.principal.bytes.has_some(rate, burst, now)?;
+        }
+        if let Some(rate) = limits.requests_per_second {
+            let burst = limits.burst.unwrap_or(rate);
+            self.principal.requests.take(rate, burst, now)?;
+        }
+        if let Some(rate) = limits.bytes_per_second {
+            self.principal.bytes.charge(bytes as u64, rate, now);
+        }
+        Ok(())
     }
 
     /// The highest priority it gets.

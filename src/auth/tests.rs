@@ -7,13 +7,13 @@ fn policy(principals: &str) -> Policy {
     Policy::parse(text.as_bytes()).unwrap()
 }
 
-fn auth(principals: &str) -> Auth {
-    let auth = Auth::default();
+fn auth(principals: &str) -> Arc<Auth> {
+    let auth = Arc::new(Auth::default());
     auth.set_policy(policy(principals));
     auth
 }
 
-fn shown(auth: &Auth, proof: Proof<'_>, client_id: Option<&str>) -> Result<Identity, Denied> {
+fn shown(auth: &Arc<Auth>, proof: Proof<'_>, client_id: Option<&str>) -> Result<Identity, Denied> {
     match auth.authenticate(proof, client_id) {
         Verdict::Now(who) => who.map(|who| who.expect("somebody asks")),
         Verdict::Later(_) => panic!("a token is decided at once"),
@@ -77,6 +77,123 @@ fn a_change_reaches_those_who_are_connected() {
     assert!(!who.permits("b", None) && !auth.still_good(&who));
 }
 
+fn certificate(uris: &[&str], dns_names: &[&str]) -> Certificate {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    Certificate {
+        uris: owned(uris),
+        dns_names: owned(dns_names),
+        emails: Vec::new(),
+        not_after: SystemTime::now() + Duration::from_secs(3600),
+    }
+}
+
+#[test]
+fn a_certificate_stands_for_the_one_principal_that_has_its_name() {
+    let principals = |rest: &str| {
+        format!(
+            "[{{name: till, certificates: [{{uri: 'spiffe://p/till/*'}}], allow: ['${{subject}}/#', a]}},
+              {{name: ops, certificates: [{{dns: ops.example}}], client_ids: ['${{subject}}']}}{rest}]"
+        )
+    };
+    let auth = auth(&principals(""));
+    let till = certificate(&["spiffe://p/till/7"], &[]);
+    let ops = certificate(&[], &["ops.example"]);
+    let both = certificate(&["spiffe://p/till/7"], &["ops.example"]);
+    let none = certificate(&["spiffe://q/till/7"], &["x"]);
+    let hello = [&till, &ops, &both, &none].map(|shown| auth.demands_hello(Some(shown)));
+    assert_eq!(hello, [false, false, true, true]);
+    let who = shown(&auth, Proof::Certificate(&till), None).unwrap();
+    assert_eq!(
+        (who.name(), who.subject()),
+        ("till", Some("spiffe://p/till/7"))
+    );
+    assert_eq!(who.expires(), Some(till.not_after));
+    // A subject with slashes is no level, and so matches none.
+    assert!(who.permits("a", None) && !who.permits("spiffe://p/till/7/x", None));
+    let named = |id| shown(&auth, Proof::Certificate(&ops), id);
+    assert!(named(Some("ops.example")).is_ok());
+    assert!(named(Some("ops.examplE")).is_err() && named(None).is_err());
+    for bad in [&both, &none] {
+        let denied = shown(&auth, Proof::Certificate(bad), None).unwrap_err();
+        assert_eq!(denied.code, ErrorCode::UNAUTHENTICATED);
+    }
+    let old = Certificate {
+        not_after: SystemTime::UNIX_EPOCH,
+        ..till
+    };
+    assert!(shown(&auth, Proof::Certificate(&old), None).is_err());
+    // It goes on for as long as it is the one.
+    assert!(auth.still_good(&who));
+    auth.set_policy(policy(&principals(
+        ", {name: c, certificates: [{uri: 'spiffe://p/till/7'}]}",
+    )));
+    assert!(!auth.still_good(&who));
+    auth.set_policy(policy("[{name: any, anonymous: true}]"));
+    assert!(!auth.still_good(&who));
+    let anybody = shown(&auth, Proof::Certificate(&none), None).unwrap();
+    assert_eq!(anybody.name(), "any");
+}
+
+#[test]
+fn a_certificate_of_very_many_names_is_nobodys() {
+    let auth = auth("[{name: any, anonymous: true}, {name: a, certificates: [{dns: a}]}]");
+    let names = vec!["a"; 65];
+    assert!(shown(&auth, Proof::Certificate(&certificate(&[], &names)), None).is_err());
+}
+
+#[test]
+fn bytes_are_counted_and_a_large_request_passes_when_there_are_any() {
+    let auth = auth(
+        "[{name: any, anonymous: true, allow: ['#'],
+           limits: {bytes_per_second: 1000, bytes_burst: 2000, requests_per_second: 10, burst: 2}}]",
+    );
+    let who = shown(&auth, Proof::Nothing, None).unwrap();
+    let now = std::time::Instant::now();
+    assert!(who.take(5000, now).is_ok());
+    assert_eq!(who.take(1, now), Err(Duration::from_secs(3)));
+    // One that was refused for its bytes is not counted as a request.
+    let later = now + Duration::from_millis(3001);
+    assert!(who.take(0, later).is_ok() && who.take(0, later).is_ok());
+    assert!(who.take(0, later).is_err());
+}
+
+/// Whatever a client may call itself, it is the text of one level and nothing else.
+#[test]
+fn no_client_id_and_no_subject_gets_out_of_its_level() {
+    let auth = auth(
+        "[{name: tills.eu, anonymous: true,
+           allow: ['own/${client_id}/#', '${principal}/in', 'x-${client_id}-y']}]",
+    );
+    let who = shown(&auth, Proof::Nothing, None).unwrap();
+    for id in [
+        "+",
+        "#",
+        "a/b",
+        "../b",
+        "..",
+        "${client_id}",
+        "${principal}",
+        "$x",
+        "",
+    ] {
+        for topic in [
+            "own/b/z",
+            "own/a/b",
+            "own",
+            "own/b",
+            "b/z",
+            "tills/in",
+            "tillsxeu/in",
+        ] {
+            assert!(!who.permits(topic, Some(id)), "{id} on {topic}");
+        }
+    }
+    assert!(who.permits("tills.eu/in", None));
+    // What looks alike is not the same.
+    assert!(who.permits("own/a/z", Some("a")) && !who.permits("own/а/z", Some("a")));
+    assert!(!who.permits("own/A/z", Some("a")) && !who.permits("own/a\u{301}/z", Some("a")));
+}
+
 #[test]
 fn limits_hold_for_all_connections_together() {
     let auth = auth(
@@ -88,9 +205,9 @@ fn limits_hold_for_all_connections_together() {
     let third = shown(&auth, Proof::Nothing, None).unwrap_err();
     assert_eq!(third.code, ErrorCode::TOO_MANY_CONNECTIONS);
     let now = std::time::Instant::now();
-    assert!(first.take(now).is_ok() && second.take(now).is_ok());
-    assert_eq!(first.take(now), Err(Duration::from_millis(100)));
-    assert!(first.take(now + Duration::from_millis(100)).is_ok());
+    assert!(first.take(0, now).is_ok() && second.take(0, now).is_ok());
+    assert_eq!(first.take(0, now), Err(Duration::from_millis(100)));
+    assert!(first.take(0, now + Duration::from_millis(100)).is_ok());
     let place = first.enter();
     assert!(second.is_full());
     drop(place);
@@ -129,7 +246,39 @@ fn what_is_wrong_is_named_and_no_token_repeated() {
             "[{name: a, anonymous: true}, {name: b, anonymous: true}]",
             "principals[1]",
         ),
-        ("[{name: a, anonymous: true, jwt: []}]", "principals[0].jwt"),
+        ("[{name: a, anonymous: true, jws: []}]", "principals[0].jws"),
+        (
+            "[{name: a, jwt: [{}]}]",
+            "principals[0].jwt[0]: matches every JWT",
+        ),
+        (
+            "[{name: a, jwt: [{subject: '*'}]}]",
+            "principals[0].jwt[0].subject",
+        ),
+        (
+            "[{name: a, jwt: [{subject: 'a*b'}]}]",
+            "principals[0].jwt[0].subject",
+        ),
+        (
+            "[{name: a, jwt: [{claims: {n: 7}}]}]",
+            "principals[0].jwt[0].claims.n",
+        ),
+        (
+            "[{name: a, certificates: [{}]}]",
+            "needs one of uri, dns and email",
+        ),
+        (
+            "[{name: a, certificates: [{dns: a.b, uri: 'a://b'}]}]",
+            "needs one of uri, dns and email",
+        ),
+        (
+            "[{name: a, certificates: [{uri: 'spiffe://*'}]}]",
+            "principals[0].certificates[0].uri",
+        ),
+        (
+            "[{name: a, anonymous: true, limits: {bytes_burst: 7}}]",
+            "does nothing without bytes_per_second",
+        ),
         (
             "[{name: a, anonymous: true, priority: {max: 8}}]",
             "principals[0].priority.max",

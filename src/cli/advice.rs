@@ -1,6 +1,7 @@
 //! What to do about an error.
 
 use mcpd_client::{ErrorClass, ErrorCode, ErrorKind};
+use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
 /// Advice for a code; for one without a name here, by what its class says.
 pub(super) fn for_code(code: ErrorCode, class: ErrorClass) -> &'static str {
@@ -31,6 +32,35 @@ pub(super) fn for_kind(kind: ErrorKind, class: ErrorClass) -> &'static str {
     }
 }
 
+/// Advice where TLS did not come about. The flags are the same for both ports.
+pub(super) fn for_tls(error: &TlsError) -> &'static str {
+    use CertificateError::{
+        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
+        UnknownIssuer,
+    };
+    match error {
+        TlsError::InvalidCertificate(UnknownIssuer | BadSignature) => {
+            "to trust the authority behind the server's certificate, name its file: --tls-ca"
+        }
+        TlsError::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
+            "use a name in the address that the server's certificate is for"
+        }
+        TlsError::InvalidCertificate(Expired | ExpiredContext { .. }) => {
+            "renew the server's certificate; or a clock is wrong"
+        }
+        TlsError::InvalidMessage(_) => {
+            "use mcp:// or http:// in the address if that port is without TLS"
+        }
+        TlsError::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            "check that the address is the data port of an MCP server"
+        }
+        TlsError::AlertReceived(_) => {
+            "show the server a client certificate that it accepts: --tls-cert and --tls-key"
+        }
+        _ => "check the address, and --tls-ca, --tls-cert and --tls-key",
+    }
+}
+
 fn known(code: ErrorCode) -> Option<&'static str> {
     of_connections(code)
         .or_else(|| of_refusals(code))
@@ -55,7 +85,9 @@ fn of_connections(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::FRAME_TOO_LARGE => {
             "send less at a time; the server's limits.max_payload is the limit"
         }
-        ErrorCode::UNAUTHENTICATED => "show valid credentials",
+        ErrorCode::UNAUTHENTICATED => {
+            "show valid credentials: --token-file or MCPD_TOKEN, or --tls-cert and --tls-key"
+        }
         _ => return None,
     })
 }

@@ -5,6 +5,8 @@ use super::exit::Exit;
 use super::output::complain;
 use super::render;
 use mcpd_client::{Bytes, Error, ErrorClass, ErrorCode, ErrorKind};
+use std::error::Error as StdError;
+use std::io;
 use std::time::Duration;
 
 /// Longest words of a handler that are shown within the line; more goes below it.
@@ -37,6 +39,21 @@ impl Failure {
         let advice = "check the limits of this process (files, memory, threads)";
         let class = ErrorClass::NotExecuted;
         Failure::local(Exit::Internal, "internal", class, false, text, advice)
+    }
+
+    /// No connection came about within the time for it.
+    pub(super) fn not_open_within(time: Duration) -> Failure {
+        let text = format!("the connection was not open within {time:?}");
+        let class = ErrorClass::NotExecuted;
+        let advice = advice::for_kind(ErrorKind::Connect, class);
+        Failure::local(
+            Exit::Unreachable,
+            "no_connection",
+            class,
+            false,
+            text,
+            advice,
+        )
     }
 
     /// Ctrl-C, with or without a request under way.
@@ -144,7 +161,9 @@ impl From<Error> for Failure {
         let (kind, class) = (error.kind(), error.class());
         let advice = match error.code() {
             Some(code) => advice::for_code(code, class),
-            None => advice::for_kind(kind, class),
+            None => {
+                tls_cause(&error).map_or_else(|| advice::for_kind(kind, class), advice::for_tls)
+            }
         };
         Failure {
             exit: Exit::of(&error),
@@ -158,6 +177,23 @@ impl From<Error> for Failure {
             advice,
         }
     }
+}
+
+/// What TLS itself says of an error, if it is about that.
+pub(super) fn tls_cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // An error of input and output does not give what is in it as its source.
+        let inner = error.downcast_ref().and_then(io::Error::get_ref);
+        cause = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 fn kind_word(kind: ErrorKind) -> &'static str {

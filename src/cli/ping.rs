@@ -124,16 +124,17 @@ impl Pinging<'_> {
             Ok(interrupt) => interrupt,
             Err(error) => return End::Failed(Failure::internal(error.to_string())),
         };
-        let options = self.args.peer.options(Some(self.args.timeout));
-        let connection = tokio::select! {
-            connected = Connection::connect(&self.address, options) => match connected {
-                Ok(connection) => connection,
-                Err(error) => return End::Failed(error.into()),
+        let connected = tokio::select! {
+            connected = self.args.peer.connect(Some(self.args.timeout), 0) => match connected {
+                Ok(connected) => connected,
+                Err(failure) => return End::Failed(failure),
             },
             _ = interrupt.recv() => return End::Interrupted,
         };
+        // One connection is what is measured: the client would move on to another.
+        let connection = &connected.connection;
         match self.hello(connection.server()) {
-            Ok(()) => self.heartbeats(&connection, &mut interrupt).await,
+            Ok(()) => self.heartbeats(connection, &mut interrupt).await,
             Err(error) => End::Deaf(error),
         }
     }

@@ -4,19 +4,19 @@ use super::body::Source;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, settle};
-use super::peer::{self, Peer};
+use super::peer::{self, Connected, Peer};
 use super::render;
 use super::report::Report;
 use super::trace::{self, Tracing};
 use clap::Args;
-use mcpd_client::{Answer, Connection, Error, ErrorClass, MetaBuf, Qos, RequestBuilder, Trace};
+use mcpd_client::{Answer, Client, Error, ErrorClass, MetaBuf, Qos, RequestBuilder, Trace};
 use mcpd_proto::session::SendError;
 use mcpd_proto::topic::Topic;
 use std::error::Error as StdError;
 use std::time::{Duration, Instant};
 
-/// How long the CANCEL after Ctrl-C may take to go out and be answered.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long taking leave of the server may take; after Ctrl-C, the CANCEL to be answered.
+const PARTING_TIMEOUT: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "Examples:
   mcpd send echo hello
@@ -49,9 +49,14 @@ pub(super) struct Send {
     /// The least quality of service that will do: 0 at most once, 1 at least once, 2 effectively once
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     qos: u8,
-    /// How long the answer is of use, with unit: 250ms, 5s, 1m (default: the route's timeout)
+    /// Time for all of it, connecting and retries included, with unit: 250ms, 5s, 1m (default: 5s to
+    /// connect, then the route's timeout)
     #[arg(long, value_name = "TIME", value_parser = peer::duration)]
     timeout: Option<Duration>,
+    /// How often to send it again when that is safe: the server refused it for now or never had it;
+    /// with --qos 1 or 2 also when it may have run
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    retries: u32,
     /// A header for the handler; may be repeated (key of a-z 0-9 _ . -; default: none)
     #[arg(long = "header", value_name = "KEY=VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
@@ -109,28 +114,35 @@ pub(super) fn run(mut args: Send) -> Exit {
 }
 
 async fn exchange(args: &Send, body: Vec<u8>, trace: Option<Trace>) -> Exchange {
-    let connecting = Connection::connect(args.peer.address(), args.peer.options(args.timeout));
-    let connection = tokio::select! {
-        connected = connecting => match connected {
-            Ok(connection) => connection,
-            Err(error) => return Exchange::failed(error),
+    let started = Instant::now();
+    let connected = tokio::select! {
+        connected = args.connect() => match connected {
+            Ok(connected) => connected,
+            Err(failure) => return Exchange::failed(failure),
         },
         _ = tokio::signal::ctrl_c() => {
             return Exchange::failed(Failure::interrupted(ErrorClass::NotExecuted));
         }
     };
+    let Connected { client, connection } = &connected;
     let began = Instant::now();
+    let mut request = args.request(client, body, trace);
+    if let Some(timeout) = args.timeout {
+        request = request.timeout(timeout.saturating_sub(started.elapsed()));
+    }
     let outcome = tokio::select! {
-        answer = args.request(&connection, body, trace).send() => answer.map_err(explain),
+        answer = request.send() => answer.map_err(explain),
         _ = tokio::signal::ctrl_c() => {
             // The request's future is gone, so its CANCEL is on its way.
-            let _ = tokio::time::timeout(CANCEL_TIMEOUT, connection.close()).await;
             Err(Failure::interrupted(ErrorClass::Unknown))
         }
     };
+    let elapsed = began.elapsed();
+    // What is still to be said, the end of TLS included, is said before the process ends.
+    let _ = tokio::time::timeout(PARTING_TIMEOUT, client.close()).await;
     Exchange {
         server_id: connection.server().server_id.clone(),
-        elapsed: Some(began.elapsed()),
+        elapsed: Some(elapsed),
         traced: trace,
         outcome,
     }
@@ -148,22 +160,27 @@ fn explain(error: Error) -> Failure {
 }
 
 impl Send {
+    async fn connect(&self) -> Result<Connected, Failure> {
+        if self.qos == 2 && self.peer.client_id()?.is_none() {
+            let text = "QoS 2 needs a name for this client: --client-id or MCPD_CLIENT_ID";
+            return Err(Failure::usage(text.to_owned()));
+        }
+        self.peer.connect(self.timeout, self.retries).await
+    }
+
     fn request(
         &self,
-        connection: &Connection,
+        client: &Client,
         body: Vec<u8>,
         trace: Option<Trace>,
-    ) -> RequestBuilder {
-        let mut request = connection
+    ) -> RequestBuilder<Client> {
+        let mut request = client
             .request(&self.topic)
             .body(body)
             .priority(self.priority)
             .qos(Qos::from_wire(self.qos).unwrap_or(Qos::AtMostOnce));
         if let Some(trace) = trace {
             request = request.trace(trace);
-        }
-        if let Some(timeout) = self.timeout {
-            request = request.timeout(timeout);
         }
         if let Some(content_type) = &self.content_type {
             request = request.content_type(content_type);

@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use ::config::{Value, ValueKind};
 
+use super::auth;
 use super::handlers;
 use super::keys;
 use super::problem::{Problem, ProblemKind};
-use super::tracing;
 use super::validated::{
-    AdminConfig, AuthConfig, Config, DataConfig, DrainConfig, GoawayConfig, HeartbeatConfig,
-    LimitsConfig, LogConfig, LogFormat, LoopbackAccess, MetricsConfig, Origins, ProxyProtocol,
-    Readiness, RoutesConfig, SchedulerConfig, SidecarConfig,
+    AdminConfig, Config, DataConfig, DrainConfig, GoawayConfig, HeartbeatConfig, LimitsConfig,
+    LogConfig, LogFormat, LoopbackAccess, MetricsConfig, Origins, ProxyProtocol, Readiness,
+    RoutesConfig, SchedulerConfig, SidecarConfig,
 };
 use super::value::{Parsed, parse, show, show_duration, show_size};
+use super::{tls, tracing};
 
 /// All values that fit their keys, and everything known about the rest.
 pub(super) struct Settings {
@@ -186,9 +187,7 @@ pub(super) fn build(settings: &mut Settings) -> Config {
             listen: s.address("sidecar.listen"),
         },
         admin: admin(s),
-        auth: AuthConfig {
-            principals: s.path("auth.principals"),
-        },
+        auth: auth::build(s),
         routes: RoutesConfig {
             file: s.path("routes.file"),
             poll_interval: s.duration("routes.poll_interval"),
@@ -234,6 +233,8 @@ fn data(s: &Settings) -> DataConfig {
             rate => Some(rate),
         },
         allow_plaintext_token: s.flag("data.allow_plaintext_token"),
+        tls: tls::build(s, "data"),
+        handshakes: tls::handshakes(s),
     }
 }
 
@@ -264,6 +265,7 @@ fn admin(s: &Settings) -> AdminConfig {
     let hosts = hosts.split(',').map(|name| name.trim().to_lowercase());
     AdminConfig {
         listen: s.is_set("admin.listen").then(|| s.address("admin.listen")),
+        tls: tls::build(s, "admin"),
         tokens_file: s.path("admin.tokens_file"),
         tokens: s.text("admin.tokens"),
         loopback,
@@ -297,6 +299,8 @@ fn check_contradictions(s: &mut Settings) {
     two_ports(s, "data.listen", "sidecar.listen");
     two_ports(s, "data.listen", "admin.listen");
     two_ports(s, "sidecar.listen", "admin.listen");
+    tls::check(s);
+    auth::check(s);
     let loopback = "admin.allow_loopback";
     if s.kubernetes && s.flag(loopback) {
         let message = "lets every container of the pod and every port-forward in without a token; \

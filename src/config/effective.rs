@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::keys;
 use super::problem::one_line;
+use super::tls::TlsConfig;
 use super::validated::{
     Config, DataConfig, HandlerConfig, Latency, LogFormat, LoopbackAccess, ProxyProtocol,
     Readiness, RoutesConfig, StaticBody,
@@ -113,6 +114,7 @@ impl Config {
         *data = DataConfig {
             max_connections: data.max_connections,
             accepts_per_second: data.accepts_per_second,
+            handshakes: data.handshakes,
             ..kept.clone()
         };
         self.auth = running.auth.clone();
@@ -127,6 +129,7 @@ impl Config {
         self.handlers_file.clone_from(&running.handlers_file);
         self.sidecar = running.sidecar.clone();
         self.admin.listen = running.admin.listen;
+        self.admin.tls.clone_from(&running.admin.tls);
         self.log.format = running.log.format;
         self.metrics = running.metrics.clone();
         self.tracing.keep_what_needs_restart(&running.tracing);
@@ -136,6 +139,7 @@ impl Config {
     fn plain(&self) -> Vec<(&'static str, String)> {
         let mut list = vec![("server_id", self.server_id.clone())];
         list.extend(self.plain_data());
+        list.extend(self.plain_tls());
         list.extend(self.plain_limits());
         list.extend([
             ("heartbeat.interval", show_duration(self.heartbeat.interval)),
@@ -160,9 +164,8 @@ impl Config {
             ("sidecar.listen", self.sidecar.listen.to_string()),
         ]);
         list.extend(self.plain_admin());
-        if let Some(file) = &self.auth.principals {
-            list.push(("auth.principals", file.display().to_string()));
-        }
+        list.extend(TlsConfig::plain(self.admin.tls.as_ref(), ADMIN_TLS));
+        list.extend(self.auth.plain());
         if let Some(file) = &self.handlers_file {
             list.push(("handlers_file", file.display().to_string()));
         }
@@ -237,6 +240,11 @@ impl Config {
         ]
     }
 
+    fn plain_tls(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let data = TlsConfig::plain(self.data.tls.as_ref(), DATA_TLS);
+        data.into_iter().chain(self.data.handshakes.plain())
+    }
+
     fn plain_limits(&self) -> [(&'static str, String); 12] {
         let limits = &self.limits;
         let size = |bytes: usize| show_size(bytes as u64);
@@ -262,6 +270,19 @@ impl Config {
         ]
     }
 }
+
+const DATA_TLS: [&str; 4] = [
+    "data.tls.certificate",
+    "data.tls.key",
+    "data.tls.client_ca",
+    "data.tls.client_auth",
+];
+const ADMIN_TLS: [&str; 4] = [
+    "admin.tls.certificate",
+    "admin.tls.key",
+    "admin.tls.client_ca",
+    "admin.tls.client_auth",
+];
 
 /// What is nobody's business is told apart by a few digits of its hash, so that a change shows.
 pub(super) fn masked(secret: &str) -> String {

@@ -5,6 +5,7 @@
 //! is generated from it. [`load`] either gives a [`Config`] in which every value
 //! is within its limits, or [`ConfigErrors`] with every problem at once.
 
+mod auth;
 mod build;
 mod effective;
 mod handlers;
@@ -12,6 +13,7 @@ mod keys;
 mod layers;
 mod lines;
 mod problem;
+mod tls;
 mod tracing;
 mod validated;
 mod value;
@@ -24,14 +26,16 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use auth::{AuthConfig, JwtConfig};
 pub use effective::{ReloadDiff, Setting};
 pub use keys::{KEYS, KeyDoc, Kind};
 pub use problem::{ConfigErrors, Problem, ProblemKind};
+pub use tls::{ClientAuth, HandshakeConfig, TlsConfig};
 pub use tracing::{OtlpProtocol, TracingConfig};
 pub use validated::{
-    AdminConfig, AuthConfig, Config, DataConfig, DrainConfig, GoawayConfig, HandlerConfig,
-    HeartbeatConfig, Latency, LimitsConfig, LogConfig, LogFormat, LoopbackAccess, MetricsConfig,
-    ProxyProtocol, Readiness, RoutesConfig, SchedulerConfig, SidecarConfig, StaticBody,
+    AdminConfig, Config, DataConfig, DrainConfig, GoawayConfig, HandlerConfig, HeartbeatConfig,
+    Latency, LimitsConfig, LogConfig, LogFormat, LoopbackAccess, MetricsConfig, ProxyProtocol,
+    Readiness, RoutesConfig, SchedulerConfig, SidecarConfig, StaticBody,
 };
 
 /// Set in every container that Kubernetes runs.

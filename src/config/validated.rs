@@ -7,6 +7,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::auth::AuthConfig;
+use super::tls::{HandshakeConfig, TlsConfig};
 use super::tracing::TracingConfig;
 use crate::lifecycle::DrainWindows;
 
@@ -67,8 +69,8 @@ impl PartialEq for Origins {
     }
 }
 
-/// Keys `data.*`. `max_connections` and `accepts_per_second` are reloadable,
-/// the rest needs a restart.
+/// Keys `data.*`. `max_connections`, `accepts_per_second` and the bounds of handshakes
+/// are reloadable, the rest needs a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataConfig {
     /// Where clients connect; port 0 takes any free one. Default `127.0.0.1:8080`.
@@ -91,6 +93,10 @@ pub struct DataConfig {
     pub accepts_per_second: Option<u32>,
     /// Take AUTH_TOKEN over plaintext beyond loopback. Default false.
     pub allow_plaintext_token: bool,
+    /// Its TLS; `None` (default) is plaintext.
+    pub tls: Option<TlsConfig>,
+    /// Bounds of TLS handshakes. Reloadable.
+    pub handshakes: HandshakeConfig,
 }
 
 impl DataConfig {
@@ -213,11 +219,13 @@ pub struct SidecarConfig {
     pub listen: SocketAddr,
 }
 
-/// Keys `admin.*`. All but `listen` are reloadable.
+/// Keys `admin.*`. All but `listen` and `tls` are reloadable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminConfig {
     /// A port of its own; `None` (default) is the sidecar's.
     pub listen: Option<SocketAddr>,
+    /// TLS of that port; `None` (default) is plaintext. Needs a restart.
+    pub tls: Option<TlsConfig>,
     /// The file of tokens.
     pub tokens_file: Option<PathBuf>,
     /// Tokens as text, at most 64 KiB.
@@ -241,13 +249,6 @@ pub enum LoopbackAccess {
     WithoutTokens,
     /// Never.
     Always,
-}
-
-/// Keys `auth.*`; need a restart.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuthConfig {
-    /// The principals document; `None` (default): nobody is asked who they are.
-    pub principals: Option<PathBuf>,
 }
 
 /// Keys `routes.*`.

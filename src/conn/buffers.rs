@@ -7,6 +7,10 @@ use std::cell::RefCell;
 /// measured no better and falls out of the cache.
 pub(super) const READ_BUFFER: usize = 64 * 1024;
 
+/// Encrypted bytes read at once. With what may be left of a record that began before, they never
+/// decrypt to more than a read buffer holds.
+const RECORD_BUFFER: usize = READ_BUFFER / 2;
+
 /// Outbound lanes kept for reuse by a thread: those of the connections that are being written to at
 /// the same time, which is mostly one.
 const MAX_SPARE_LANES: usize = 16;
@@ -18,6 +22,7 @@ type Spares = Vec<Box<Lanes>>;
 
 thread_local! {
     static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
+    static RECORDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static SPARE: RefCell<Spares> = const { RefCell::new(Vec::new()) };
 }
 
@@ -27,6 +32,17 @@ pub(super) fn with_read_buffer<R>(use_it: impl FnOnce(&mut [u8]) -> R) -> R {
     READ.with(|buffer| match buffer.try_borrow_mut() {
         Ok(mut buffer) => use_it(&mut buffer),
         // Only a connection that is polled from within another one's poll gets here.
+        Err(_) => use_it(&mut [0; 4096]),
+    })
+}
+
+/// Lends the thread's buffer for encrypted bytes, which a thread without TLS does not have.
+pub(super) fn with_record_buffer<R>(use_it: impl FnOnce(&mut [u8]) -> R) -> R {
+    RECORDS.with(|buffer| match buffer.try_borrow_mut() {
+        Ok(mut buffer) => {
+            buffer.resize(RECORD_BUFFER, 0);
+            use_it(&mut buffer)
+        }
         Err(_) => use_it(&mut [0; 4096]),
     })
 }

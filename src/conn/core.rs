@@ -50,6 +50,8 @@ pub(super) struct Core<D: Dispatch> {
     pub(super) peer: Arc<Peer>,
     /// Whether it is settled who that is, which the first frame does.
     pub(super) is_met: bool,
+    /// Whether nobody on the way can read it.
+    pub(super) is_encrypted: bool,
     /// What its TLS handshake has shown.
     pub(super) certificate: Option<Box<Certificate>>,
     /// When its credential expires.

@@ -9,6 +9,7 @@ use super::buffers;
 use super::core::Core;
 use super::phase::{Phase, Step};
 use super::socket;
+use super::stream::Stream;
 use crate::telemetry::{Batch, CloseReason};
 use mcpd_proto::session::Ended;
 use mcpd_proto::{Deframer, ErrorCode, GoAwayReason};
@@ -18,8 +19,7 @@ use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::ReadBuf;
 
 /// How often a connection that is not read is asked whether it is broken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -31,8 +31,8 @@ const OVERSLEPT: Duration = Duration::from_secs(1);
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// A connection as a future that resolves when it is closed.
-pub(super) struct Driver<D: Dispatch> {
-    stream: TcpStream,
+pub(super) struct Driver<D: Dispatch, S> {
+    stream: S,
     deframer: Deframer,
     core: Core<D>,
     phase: Phase,
@@ -51,8 +51,8 @@ pub(super) struct Driver<D: Dispatch> {
     registered: bool,
 }
 
-impl<D: Dispatch> Driver<D> {
-    pub(super) fn new(stream: TcpStream, core: Core<D>, now: Instant, jitter: f64) -> Driver<D> {
+impl<D: Dispatch, S: Stream> Driver<D, S> {
+    pub(super) fn new(stream: S, core: Core<D>, now: Instant, jitter: f64) -> Driver<D, S> {
         let max_age = core.settings.max_age;
         let spread = f64::from(core.settings.max_age_jitter) / 100.0;
         let age = max_age.mul_f64(1.0 + spread * (2.0 * jitter - 1.0));
@@ -131,7 +131,7 @@ impl<D: Dispatch> Driver<D> {
         }
         buffers::with_read_buffer(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+            match self.stream.poll_read(cx, &mut buffer) {
                 Poll::Pending => Ok(false),
                 Poll::Ready(Err(error)) => Err(error),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
@@ -155,7 +155,7 @@ impl<D: Dispatch> Driver<D> {
     /// work of a client that is gone must not run to its end.
     #[cold]
     fn look_without_reading(&self) -> io::Result<bool> {
-        match socket::is_broken(&self.stream)? {
+        match socket::is_broken(self.stream.socket())? {
             true => Err(io::ErrorKind::ConnectionReset.into()),
             false => Ok(false),
         }
@@ -233,34 +233,19 @@ impl<D: Dispatch> Driver<D> {
 
     /// Writes everything that is ready, as far as the socket takes it.
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some(lanes) = &mut self.core.lanes else {
+        if self.core.lanes.is_none() && !self.stream.has_unsent() {
             return Ok(());
-        };
-        let mut sent = 0;
-        while !lanes.is_empty() {
-            let stream = Pin::new(&mut self.stream);
-            let written = match lanes.single() {
-                Some(bytes) => stream.poll_write(cx, bytes),
-                None => stream.poll_write_vectored(cx, lanes.slices().as_slice()),
-            };
-            match written {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(n)) => {
-                    lanes.advance(n);
-                    sent += n;
-                }
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => break,
-            }
         }
-        let blocked = !lanes.is_empty();
-        if sent > 0 {
+        let lanes = self.core.lanes.get_or_insert_with(buffers::take_lanes);
+        let sent = self.stream.write(cx, lanes)?;
+        let blocked = !lanes.is_empty() || self.stream.has_unsent();
+        if sent.taken > 0 {
             self.core.session.bytes_sent(self.now);
-            self.core.shared.metrics.sent(sent, &mut lanes.frames);
+            self.core.shared.metrics.sent(sent.taken, &mut lanes.frames);
         }
         if !blocked {
             self.blocked_since = None;
-        } else if sent > 0 || self.blocked_since.is_none() {
+        } else if sent.moved || self.blocked_since.is_none() {
             self.blocked_since = Some(Instant::now());
         }
         Ok(())
@@ -302,11 +287,14 @@ impl<D: Dispatch> Driver<D> {
 
     /// Goes on with the end of a connection as far as its output is written.
     fn advance_phase(&mut self) -> Step {
-        if self.core.outbound_len() > 0 {
+        if self.core.outbound_len() > 0 || self.stream.has_unsent() {
             return Step::Stay;
         }
         match &mut self.phase {
             Phase::Serving if self.input_closed && !self.paused && self.core.works.is_empty() => {
+                if self.stream.farewell() {
+                    return Step::Further;
+                }
                 if self.deframer.has_rest() {
                     self.core.shared.metrics.frame_truncated();
                 }
@@ -319,8 +307,11 @@ impl<D: Dispatch> Driver<D> {
                     self.core.queue_last(&ended);
                     return Step::Further;
                 }
+                if self.stream.farewell() {
+                    return Step::Further;
+                }
                 // The peer may be gone already; then there is nothing to shut down.
-                let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
+                let _ = socket2::SockRef::from(self.stream.socket()).shutdown(Shutdown::Write);
                 let by = Instant::now() + self.core.settings.close_linger;
                 self.phase = Phase::Lingering { by, code };
                 Step::Further
@@ -340,7 +331,7 @@ impl<D: Dispatch> Driver<D> {
         }
         buffers::with_read_buffer(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+            match self.stream.poll_read(cx, &mut buffer) {
                 Poll::Pending => false,
                 Poll::Ready(result) => {
                     self.input_closed = result.is_err() || buffer.filled().is_empty();
@@ -416,6 +407,7 @@ impl<D: Dispatch> Driver<D> {
                     // The peer does not take what is left: close without it.
                     *last = None;
                     self.core.lanes = None;
+                    self.stream.give_up();
                     self.input_closed = true;
                 }
             }
@@ -452,16 +444,15 @@ impl<D: Dispatch> Driver<D> {
     /// third of its buffer is free: a slow but steady reader needs longer for that than it may be
     /// silent. Gives whether a byte was taken.
     fn write_regardless(&mut self) -> bool {
-        let Some(lanes) = &mut self.core.lanes else {
+        let lanes = self.core.lanes.get_or_insert_with(buffers::take_lanes);
+        if lanes.is_empty() && !self.stream.has_unsent() {
             return true;
-        };
-        let socket = socket2::SockRef::from(&self.stream);
-        let Ok(sent) = socket.send_vectored(lanes.slices().as_slice()) else {
+        }
+        let Ok(sent) = self.stream.write_regardless(lanes) else {
             return false;
         };
-        lanes.advance(sent);
         self.core.session.bytes_sent(self.now);
-        self.core.shared.metrics.sent(sent, &mut lanes.frames);
+        self.core.shared.metrics.sent(sent.taken, &mut lanes.frames);
         self.blocked_since = Some(self.now);
         true
     }
@@ -482,9 +473,9 @@ impl<D: Dispatch> Driver<D> {
 }
 
 // Nothing in it is pinned but the alarm's timer, which has a pin of its own.
-impl<D: Dispatch> Unpin for Driver<D> {}
+impl<D: Dispatch, S> Unpin for Driver<D, S> {}
 
-impl<D: Dispatch> Future for Driver<D> {
+impl<D: Dispatch, S: Stream> Future for Driver<D, S> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

@@ -42,7 +42,8 @@ impl<D: Dispatch> Core<D> {
     /// # Errors
     /// The client is not let in.
     pub(super) fn hello(&mut self, hello: &Hello<'_>, lanes: &mut Lanes) -> Result<(), Ended> {
-        let exposed = !self.peer.addr.ip().is_loopback() && !self.settings.allow_plaintext_token;
+        let safe = self.is_encrypted || self.peer.addr.ip().is_loopback();
+        let exposed = !safe && !self.settings.allow_plaintext_token;
         if hello.meta.auth_token().is_some() && exposed {
             let text = "AUTH_TOKEN over plaintext is refused from other than loopback addresses";
             return Err(Ended::new(ErrorCode::UNAUTHENTICATED, text));

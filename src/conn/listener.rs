@@ -1,14 +1,12 @@
 //! Accepting connections, and turning away those there is no room for.
 
-use super::core::{Core, Shared};
-use super::driver::Driver;
-use super::registry::{Member, Registry};
-use super::settings::{ConnSettings, Settings};
-use super::work::Works;
-use super::{Dispatch, proxy, socket};
-use crate::message::Peer;
+use super::arrival::Arrival;
+use super::core::Shared;
+use super::handshake::{Handshakes, TlsConfig};
+use super::registry::Registry;
+use super::settings::Settings;
+use super::{Dispatch, socket};
 use crate::telemetry::{ConnMetrics, Rejected};
-use mcpd_proto::session::Server;
 use mcpd_proto::{ErrorCode, ErrorFrame, MetaBuf};
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -50,11 +48,13 @@ pub struct Listener<D> {
     lingering: Arc<Semaphore>,
     next_worker: usize,
     rate: Rate,
+    /// Present where connections begin with a TLS handshake.
+    tls: Option<Handshakes>,
 }
 
-/// Accepts of the current second.
+/// Accepts, or handshakes, of the current second.
 #[derive(Debug)]
-struct Rate {
+pub(super) struct Rate {
     since: Instant,
     accepted: u32,
 }
@@ -97,11 +97,16 @@ impl<D: Dispatch> Listener<D> {
             },
             lingering: Arc::new(Semaphore::new(MAX_LINGERING)),
             next_worker: 0,
-            rate: Rate {
-                since: Instant::now(),
-                accepted: 0,
-            },
+            rate: Rate::new(Instant::now()),
+            tls: None,
         })
+    }
+
+    /// Has connections begin with a TLS handshake. They run on the runtime that binds the port.
+    #[must_use]
+    pub fn with_tls(mut self, config: TlsConfig) -> Listener<D> {
+        self.tls = Some(Handshakes::new(config, Instant::now()));
+        self
     }
 
     /// Where it listens; tells the port when 0 was asked for.
@@ -147,34 +152,42 @@ impl<D: Dispatch> Listener<D> {
             tracing::debug!(%error, peer = %addr, "an accepted connection is gone already");
             return self.shared.metrics.rejected(Rejected::Gone);
         }
-        if !self
-            .rate
-            .take(settings.listen.accepts_per_second, Instant::now())
-        {
+        let (listen, now) = (&settings.listen, Instant::now());
+        if !self.rate.take(listen.accepts_per_second, now) {
             return self.reject(stream, &settings, Rejected::Rate);
         }
-        let Some(member) = self.registry.enter(settings.listen.max_connections) else {
+        let handshake = self.tls.as_mut().map(|tls| tls.begin(listen, now));
+        let handshake = match handshake.transpose() {
+            Ok(handshake) => handshake,
+            Err(why) => return self.reject(stream, &settings, why),
+        };
+        let Some(member) = self.registry.enter(listen.max_connections) else {
             return self.reject(stream, &settings, Rejected::Limit);
         };
         self.shared.metrics.opened();
         let worker = &self.workers[self.next_worker % self.workers.len()];
         self.next_worker = self.next_worker.wrapping_add(1);
-        let shared = Arc::clone(&self.shared);
-        if settings.listen.proxy_protocol {
-            worker.spawn(serve_proxied(stream, addr, settings, shared, member));
-        } else {
-            worker.spawn(async move {
-                match tokio::net::TcpStream::from_std(stream) {
-                    Ok(stream) => driver(stream, addr, settings.conn, shared, member).await,
-                    Err(error) => shared.metrics.failed(&error),
-                }
-            });
+        let arrival = Arrival {
+            stream,
+            addr,
+            at: now,
+            settings,
+            shared: Arc::clone(&self.shared),
+            member,
+        };
+        match handshake {
+            Some(handshake) => drop(tokio::spawn(arrival.serve_tls(handshake, worker.clone()))),
+            None => arrival.serve(worker),
         }
     }
 
     /// Says why a connection is not taken, and how long to wait.
     fn reject(&self, stream: TcpStream, settings: &Settings, why: Rejected) {
         self.shared.metrics.rejected(why);
+        if self.tls.is_some() {
+            // Telling would take the handshake that there is no room for.
+            return;
+        }
         let text = match why {
             Rejected::Rate => "too many connections a second",
             _ => "the server holds as many connections as it may",
@@ -194,11 +207,12 @@ impl<D: Dispatch> Listener<D> {
         .encode(&mut wire);
         // A new socket's buffer takes this; if not, the client learns it by the closed connection.
         let _ = io::Write::write(&mut &stream, &wire);
-        let _ = stream.shutdown(Shutdown::Write);
         if let Ok(permit) = Arc::clone(&self.lingering).try_acquire_owned() {
-            let linger = settings.conn.close_linger;
+            let time = settings.conn.close_linger;
             tokio::spawn(async move {
-                let _ = tokio::time::timeout(linger, read_to_end(stream)).await;
+                if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
+                    linger(stream, time).await;
+                }
                 drop(permit);
             });
         }
@@ -206,8 +220,15 @@ impl<D: Dispatch> Listener<D> {
 }
 
 impl Rate {
+    pub(super) fn new(now: Instant) -> Rate {
+        Rate {
+            since: now,
+            accepted: 0,
+        }
+    }
+
     /// Takes one of `per_second`; 0 is any number.
-    fn take(&mut self, per_second: u32, now: Instant) -> bool {
+    pub(super) fn take(&mut self, per_second: u32, now: Instant) -> bool {
         if now.duration_since(self.since) >= Duration::from_secs(1) {
             (self.since, self.accepted) = (now, 0);
         }
@@ -225,78 +246,14 @@ fn is_of_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn read_to_end(stream: TcpStream) -> io::Result<()> {
-    let mut stream = tokio::net::TcpStream::from_std(stream)?;
-    let mut sink = [0; 1024];
-    while stream.read(&mut sink).await? > 0 {}
-    Ok(())
-}
-
-fn driver<D: Dispatch>(
-    stream: tokio::net::TcpStream,
-    addr: SocketAddr,
-    settings: Arc<ConnSettings>,
-    shared: Arc<Shared<D>>,
-    member: Member,
-) -> Driver<D> {
-    let now = Instant::now();
-    // A socket for both families shows IPv4 clients as IPv6 ones, whose loopback is none.
-    let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-    let jitter = crate::telemetry::random_unit();
-    let mut session = Server::new(Arc::clone(&settings.session), now);
-    if shared.dispatch.demands_hello(None) {
-        session.demand_hello(now + settings.hello_timeout);
-    }
-    let peer = Arc::new(Peer {
-        connection: member.id,
-        addr,
-        client_id: None,
-        identity: None,
-    });
-    member.mailbox.belongs_to(&peer);
-    let works = Works::default();
-    let core = Core {
-        shared,
-        settings,
-        session,
-        works,
-        lanes: None,
-        peer,
-        is_met: false,
-        certificate: None,
-        expires_at: None,
-        peer_complained: false,
-        requests: 0,
-        member,
+/// Closes the write side, and reads on for a while: closing with unread bytes would destroy the last
+/// word on its way.
+pub(super) async fn linger(mut stream: tokio::net::TcpStream, time: Duration) {
+    // The peer may be gone already; then there is nothing to shut down.
+    let _ = socket2::SockRef::from(&stream).shutdown(Shutdown::Write);
+    let read_to_end = async {
+        let mut sink = [0; 1024];
+        while stream.read(&mut sink).await.is_ok_and(|n| n > 0) {}
     };
-    Driver::new(stream, core, now, jitter)
-}
-
-/// A connection whose first bytes are a PROXY header. Boxed by its spawn only, so that the plain
-/// connection's task stays small.
-async fn serve_proxied<D: Dispatch>(
-    stream: TcpStream,
-    addr: SocketAddr,
-    settings: Settings,
-    shared: Arc<Shared<D>>,
-    member: Member,
-) {
-    let mut stream = match tokio::net::TcpStream::from_std(stream) {
-        Ok(stream) => stream,
-        Err(error) => return shared.metrics.failed(&error),
-    };
-    let late = shared.sleep_until(Instant::now() + settings.listen.proxy_timeout);
-    let header = tokio::select! {
-        header = proxy::read(&mut stream) => header,
-        () = late => Err(io::ErrorKind::TimedOut.into()),
-    };
-    match header {
-        Ok(told) => {
-            driver(stream, told.unwrap_or(addr), settings.conn, shared, member).await;
-        }
-        Err(error) => {
-            tracing::debug!(%error, peer = %addr, "no PROXY header");
-            shared.metrics.no_proxy_header();
-        }
-    }
+    let _ = tokio::time::timeout(time, read_to_end).await;
 }

@@ -5,7 +5,7 @@ use crate::message::{Answer, Denied, Identity, Peer};
 use mcpd_proto::GoAwayReason;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -107,6 +107,16 @@ impl Mailbox {
     pub(super) fn register(&self, cx: &Context<'_>) {
         let mut inner = self.inner();
         inner.waker = Some(cx.waker().clone());
+    }
+
+    /// Ready once the connection was ordered to end, for one that has not begun to serve.
+    pub(super) fn poll_dismissed(&self, cx: &Context<'_>) -> Poll<()> {
+        self.register(cx);
+        let is_end = |mail: &Mail| matches!(mail, Mail::Order(Order::Finish | Order::Cut));
+        match self.inner().mail.iter().any(is_end) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
     }
 
     /// Takes everything that came.

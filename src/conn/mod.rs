@@ -5,11 +5,14 @@
 
 mod alarm;
 mod answer;
+mod arrival;
 mod buffers;
+mod certificate;
 mod core;
 mod describe;
 mod driver;
 mod greeting;
+mod handshake;
 mod lanes;
 mod listener;
 mod mailbox;
@@ -18,9 +21,12 @@ mod proxy;
 mod registry;
 mod settings;
 mod socket;
+mod stream;
+mod tls;
 mod work;
 
 pub use describe::{Connected, Described, Page, describe};
+pub use handshake::TlsConfig;
 pub(crate) use listener::MAX_LINGERING;
 pub use listener::{Listener, ListenerError};
 pub use mailbox::Order;

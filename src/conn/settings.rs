@@ -61,6 +61,12 @@ pub struct ListenSettings {
     /// TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged; zero for the system's choice. At
     /// least twice the write timeout and the linger time is taken.
     pub user_timeout: Duration,
+    /// Time from accept to the end of a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// TLS handshakes under way at one time.
+    pub max_handshakes: usize,
+    /// TLS handshakes begun in a second; 0 for any number.
+    pub handshakes_per_second: u32,
 }
 
 impl Default for ConnSettings {
@@ -91,6 +97,9 @@ impl Default for ListenSettings {
             proxy_timeout: Duration::from_secs(10),
             keepalive: Duration::from_secs(60),
             user_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+            max_handshakes: 512,
+            handshakes_per_second: 1000,
         }
     }
 }

@@ -2,7 +2,8 @@
 //! beside the route's own rate limit.
 
 use crate::auth::Auth;
-use crate::message::{Answer, Call};
+use crate::message::{Answer, Call, Identity};
+use crate::telemetry::{AuthLog, Decision};
 use mcpd_proto::ErrorCode;
 
 /// The refusal of a call that its sender may not make; `None` lets it pass.
@@ -15,17 +16,37 @@ pub(super) fn judge(auth: Option<&Auth>, call: &Call<'_>) -> Option<Answer<'stat
         return Some(full());
     }
     let client_id = call.peer.client_id.as_deref();
-    if !identity.permits(call.topic.as_str(), client_id) {
-        return Some(forbidden(call));
+    let allowed = identity.permits(call.topic.as_str(), client_id);
+    if AuthLog::is_verbose() {
+        tell(auth, identity, call, allowed);
     }
-    None
+    (!allowed).then(|| forbidden(call))
+}
+
+/// Writes down what was decided.
+#[cold]
+fn tell(auth: Option<&Auth>, identity: &Identity, call: &Call<'_>, allowed: bool) {
+    let (topic, client_id) = (call.topic.as_str(), call.peer.client_id.as_deref());
+    let rule = identity.rule(topic, client_id);
+    let decision = Decision {
+        connection: call.peer.connection,
+        principal: identity.name(),
+        client_id,
+        topic,
+        allowed,
+        rule: rule.as_deref(),
+    };
+    if let Some(auth) = auth {
+        auth.log.request(&decision, call.now());
+    }
 }
 
 /// The refusal of a call whose sender sends more than it may; `None` lets it pass.
 #[inline]
 pub(super) fn pace(call: &Call<'_>) -> Option<Answer<'static>> {
     let identity = call.peer.identity.as_ref()?;
-    let wait = identity.take(call.now()).err()?;
+    let bytes = call.topic.as_str().len() + call.meta.as_bytes().len() + call.body.len();
+    let wait = identity.take(bytes, call.now()).err()?;
     Some(Answer::Error {
         code: ErrorCode::RATE_LIMITED,
         detail: "this client sends more than it may".into(),

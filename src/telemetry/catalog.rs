@@ -4,9 +4,11 @@
 //! `docs/metrics.md` its tables. A test holds it against the page of a running server, another one
 //! against the names in these sources. A new metric is one new line here.
 
+use super::auth::{AuthMethod, AuthResult};
 use super::conn::{CloseReason, FRAME_ERRORS, KINDS, Rejected, kind_label};
 use super::queue::ShedReason;
 use super::routes::fault;
+use super::tls::{Handshake, TlsPort};
 use super::trace::Dropped;
 use super::upstream::{AttemptOutcome, BREAKER_STATES, CONNECTION_STATES};
 use mcpd_proto::{Class, ErrorCode, GoAwayReason};
@@ -123,6 +125,7 @@ const PHASES: Values = Values::OneOf(|| {
         "stopped",
     ]
 });
+const PORTS: Values = Values::OneOf(TlsPort::labels);
 const DIRECTION: Values = Values::OneOf(|| vec!["in", "out"]);
 const FRAME_TYPES: Values = Values::OneOf(|| (0..KINDS).map(kind_label).collect());
 const ROUTE: Values = Values::Bounded(
@@ -176,6 +179,14 @@ pub static METRICS: &[MetricGroup] = &[
                 "Age of connections when they closed.",
             ),
             counter(
+                "mcpd_authentications_total",
+                "Credentials that were judged, where they are asked for, by what was shown and what was made of it.",
+            )
+            .labelled(&[
+                ("method", Values::OneOf(AuthMethod::labels)),
+                ("result", Values::OneOf(AuthResult::labels)),
+            ]),
+            counter(
                 "mcpd_authorizations_total",
                 "Requests that their senders were allowed or denied, where credentials are asked for.",
             )
@@ -197,6 +208,27 @@ pub static METRICS: &[MetricGroup] = &[
                 "Heartbeats unanswered for an interval.",
             ),
             histogram("mcpd_heartbeat_rtt_seconds", "Round trips of heartbeats."),
+        ],
+    },
+    MetricGroup {
+        title: "TLS",
+        metrics: &[
+            counter("mcpd_tls_handshakes_total", "TLS handshakes, by what came of them.")
+                .labelled(&[("port", PORTS), ("result", Values::OneOf(Handshake::labels))]),
+            gauge(
+                "mcpd_tls_certificate_expiry_timestamp_seconds",
+                "When the certificate in force expires, since 1970.",
+            )
+            .labelled(&[("port", PORTS)])
+            .later(),
+            counter(
+                "mcpd_tls_reloads_total",
+                "Certificates with their keys and client CAs that were taken or refused.",
+            )
+            .labelled(&[
+                ("port", PORTS),
+                ("result", Values::OneOf(|| vec!["ok", "refused"])),
+            ]),
         ],
     },
     MetricGroup {
@@ -353,6 +385,26 @@ pub static METRICS: &[MetricGroup] = &[
             gauge(
                 "mcpd_routes_last_confirmed_timestamp_seconds",
                 "When the store last confirmed the live route table.",
+            )
+            .later(),
+        ],
+    },
+    MetricGroup {
+        title: "Principals",
+        metrics: &[
+            counter(
+                "mcpd_principals_reloads_total",
+                "Principals documents taken or refused.",
+            )
+            .labelled(&[("result", Values::OneOf(|| vec!["ok", "refused"]))]),
+            counter(
+                "mcpd_jwt_keys_reloads_total",
+                "Times that the keys of JWTs were got, changed or not, or refused.",
+            )
+            .labelled(&[("result", Values::OneOf(|| vec!["ok", "refused"]))]),
+            gauge(
+                "mcpd_jwt_keys_last_confirmed_timestamp_seconds",
+                "When the keys of JWTs were last got.",
             )
             .later(),
         ],

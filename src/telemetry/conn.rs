@@ -65,6 +65,8 @@ pub(crate) enum CloseReason {
     Reset,
     /// No PROXY header where one is required.
     NoProxyHeader,
+    /// No TLS handshake where one is required.
+    NoHandshake,
     /// An ERROR with this code ended it.
     Code(ErrorCode),
 }
@@ -79,6 +81,7 @@ impl CloseReason {
             CloseReason::Eof,
             CloseReason::Reset,
             CloseReason::NoProxyHeader,
+            CloseReason::NoHandshake,
         ];
         own.map(CloseReason::label)
             .into_iter()
@@ -91,6 +94,7 @@ impl CloseReason {
             CloseReason::Eof => "EOF",
             CloseReason::Reset => "RESET",
             CloseReason::NoProxyHeader => "NO_PROXY_HEADER",
+            CloseReason::NoHandshake => "NO_HANDSHAKE",
             CloseReason::Code(code) => code.name().unwrap_or("OTHER"),
         }
     }
@@ -105,13 +109,19 @@ pub(crate) enum Rejected {
     Rate,
     /// It was gone before it could be set up.
     Gone,
+    /// As many TLS handshakes are under way as may be.
+    Handshakes,
+    /// Too many TLS handshakes began within a second.
+    HandshakeRate,
 }
 
 impl Rejected {
-    const ALL: [(Rejected, &str); 3] = [
+    const ALL: [(Rejected, &str); 5] = [
         (Rejected::Limit, "limit"),
         (Rejected::Rate, "rate"),
         (Rejected::Gone, "gone"),
+        (Rejected::Handshakes, "handshakes"),
+        (Rejected::HandshakeRate, "handshake_rate"),
     ];
 
     /// Every label there is.
@@ -214,6 +224,7 @@ impl ConnMetrics {
         for reason in CloseReason::labels() {
             closed_counter(reason).absolute(0);
         }
+        super::auth::register();
         counter!("mcpd_accept_errors_total").absolute(0);
         counter!("mcpd_backpressure_total").absolute(0);
         ConnMetrics {
@@ -269,6 +280,10 @@ impl ConnMetrics {
 
     pub(crate) fn no_proxy_header(&self) {
         self.closed(CloseReason::NoProxyHeader, Duration::ZERO);
+    }
+
+    pub(crate) fn no_handshake(&self) {
+        self.closed(CloseReason::NoHandshake, Duration::ZERO);
     }
 
     pub(crate) fn rejected(&self, why: Rejected) {

@@ -1,5 +1,6 @@
 //! What an operator sees: metrics, traces and logs. Every metric name lives here and nowhere else.
 
+mod auth;
 mod batch;
 mod catalog;
 mod cgroup;
@@ -12,9 +13,11 @@ mod random;
 mod requests;
 mod routes;
 mod shaping;
+mod tls;
 mod trace;
 mod upstream;
 
+pub(crate) use auth::{AuthLog, AuthMethod, AuthResult, Decision};
 pub(crate) use batch::{Batch, FrameCounts};
 pub use catalog::{METRICS, Metric, MetricGroup, MetricKind, Values};
 pub use conn::ConnMetrics;
@@ -27,6 +30,7 @@ pub(crate) use queue::ShedReason;
 pub(crate) use random::random_unit;
 pub use routes::{RouteCatalog, RouteLabel, RouteStats};
 pub use shaping::{Count, NewCounts, Shaped};
+pub(crate) use tls::{Handshake, TlsPort};
 pub(crate) use trace::{Attempt, Record, Traced};
 pub use trace::{
     CallSpan, OtlpError, OtlpProtocol, Sampling, SamplingError, SamplingSettings, Spans,

@@ -5,8 +5,8 @@ use super::cgroup::CpuStat;
 use super::conn::ConnMetrics;
 use super::log::LogControl;
 use super::queue::QueueMetrics;
-use super::trace;
 use super::upstream::UpstreamCatalog;
+use super::{tls, trace};
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
@@ -40,6 +40,7 @@ impl Exporter {
         });
         catalog::describe();
         trace::register();
+        tls::register();
         Exporter {
             text: text.clone(),
             process: Collector::default(),
@@ -148,7 +149,9 @@ impl ProcessMetrics {
         catalog::describe();
         gauge!("mcpd_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         for result in ["ok", "refused"] {
-            counter!("mcpd_routes_reloads_total", "result" => result).absolute(0);
+            for name in RELOADS {
+                counter!(name, "result" => result).absolute(0);
+            }
         }
         let metrics = ProcessMetrics {
             phases: phases.into_iter().collect(),
@@ -186,11 +189,38 @@ impl ProcessMetrics {
         counter!("mcpd_routes_reloads_total", "result" => "refused").increment(1);
     }
 
+    /// A principals document was taken or refused.
+    pub fn principals(&self, taken: bool) {
+        counter!("mcpd_principals_reloads_total", "result" => result(taken)).increment(1);
+    }
+
+    /// Keys of JWTs were got, be they the same as before, or refused.
+    pub fn keys(&self, taken: bool) {
+        counter!("mcpd_jwt_keys_reloads_total", "result" => result(taken)).increment(1);
+        if taken {
+            gauge!("mcpd_jwt_keys_last_confirmed_timestamp_seconds").set(now());
+        }
+    }
+
     /// The store was read, and holds what is live.
     pub fn routes_confirmed(&self) {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        gauge!("mcpd_routes_last_confirmed_timestamp_seconds").set(now.as_secs_f64());
+        gauge!("mcpd_routes_last_confirmed_timestamp_seconds").set(now());
     }
+}
+
+/// What counts documents that were taken and refused.
+const RELOADS: [&str; 3] = [
+    "mcpd_routes_reloads_total",
+    "mcpd_principals_reloads_total",
+    "mcpd_jwt_keys_reloads_total",
+];
+
+fn result(taken: bool) -> &'static str {
+    if taken { "ok" } else { "refused" }
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs_f64()
 }

@@ -134,7 +134,7 @@ impl<T: Transport> Upstream<T> {
             settings.max_pending,
             settings.adaptive,
         );
-        let upstream = Arc::new(Upstream {
+        Arc::new(Upstream {
             name: name.into(),
             endpoints,
             slots,
@@ -142,11 +142,7 @@ impl<T: Transport> Upstream<T> {
             settings,
             stats,
             upkeep: Upkeep::new(discover),
-        });
-        let weak = Arc::downgrade(&upstream);
-        let look = move || weak.upgrade().map(|one| one.gauges()).unwrap_or_default();
-        upstream.stats.show(look);
-        upstream
+        })
     }
 
     /// How it is cared for.

@@ -48,6 +48,10 @@ impl<T: Transport> Upstream<T> {
         if !self.upkeep.started.swap(true, Ordering::AcqRel) {
             let (weak, again) = (Arc::downgrade(self), Arc::clone(&self.upkeep.again));
             tokio::spawn(keep(weak, again));
+            // Not before: one that is made and never used must not stand for the one that is.
+            let weak = Arc::downgrade(self);
+            let look = move || weak.upgrade().map(|one| one.gauges()).unwrap_or_default();
+            self.stats.show(look);
         }
     }
 

@@ -187,3 +187,31 @@ fn many_long_timeouts_are_one_warning() {
     let warning = "line 4: routes[0].timeout: t0 and 50 more may take up to 60s";
     assert!(ran.stderr.contains(warning), "{ran:?}");
 }
+
+#[test]
+fn principals_and_keys_are_looked_at_as_a_start_does() {
+    let dir = scratch();
+    let principals = dir.path().join("principals.yaml");
+    let keys = dir.path().join("jwks.json");
+    let all = "{apiVersion: mcpd/v1, kind: Principals, principals: [{name: all, anonymous: true}]}";
+    std::fs::write(&principals, all).unwrap();
+    std::fs::write(&keys, r#"{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}"#).unwrap();
+    let config = dir.path().join("mcpd.yaml");
+    let text = format!(
+        "auth: {{principals: {}, jwt: {{jwks_file: {}, issuer: joe, audience: mcpd}}}}",
+        principals.display(),
+        keys.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let ran = run(["check", "--config", config.to_str().unwrap()]).expect(64);
+    for part in [
+        "auth.jwt.jwks_file",
+        "no key that a JWT could be verified with",
+    ] {
+        assert!(ran.stderr.contains(part), "{part:?} in {ran:?}");
+    }
+    assert!(!ran.stderr.contains("c2VjcmV0"), "{ran:?}");
+    std::fs::write(&principals, "{}").unwrap();
+    let ran = run(["check", "--config", config.to_str().unwrap()]).expect(64);
+    assert!(ran.stderr.contains("auth.principals"), "{ran:?}");
+}

@@ -18,4 +18,5 @@ mod serve;
 mod shaping;
 mod token;
 mod trace;
+mod trust;
 mod usage;

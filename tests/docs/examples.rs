@@ -17,26 +17,34 @@ fn example(name: &str) -> String {
     format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
+/// How clients are known, and the files that it names.
+const TRUST: &str = "trust.yaml";
+const NAMED_BY_TRUST: [&str; 2] = ["principals.yaml", "jwks.json"];
+
 /// What `mcpd check` says of them together with the tokens.
-fn check(config: &str, routes: &str) -> serde_json::Value {
-    let run = Command::new(env!("CARGO_BIN_EXE_mcpd"))
+fn check(config: &str, routes: Option<&str>) -> serde_json::Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcpd"));
+    command
         .args(["check", "--json", "--verbose"])
-        // Paths in a configuration are those of whoever starts the server.
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["--config", &example(config), "--routes", &example(routes)])
+        .args(["--config", &example(config)])
         .env("MCPD__ADMIN__TOKENS_FILE", example(TOKENS))
-        .output()
-        .unwrap();
+        // Files that it names are named from there.
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    if let Some(routes) = routes {
+        command.args(["--routes", &example(routes)]);
+    }
+    let run = command.output().unwrap();
     let said: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
-    assert_eq!(said["ok"], true, "{config}, {routes}: {said:#}");
+    assert_eq!(said["ok"], true, "{config}, {routes:?}: {said:#}");
     said
 }
 
 #[test]
 fn every_example_is_taken_by_a_server() {
     for (config, routes) in PAIRS {
-        check(config, routes);
+        check(config, Some(routes));
     }
+    check(TRUST, None);
     let files = std::fs::read_dir(example("")).unwrap();
     // Programs have directories of their own, and are built with the tests.
     let files = files
@@ -46,14 +54,15 @@ fn every_example_is_taken_by_a_server() {
         .map(|file| file.file_name().into_string().unwrap())
         .collect();
     let known = PAIRS.iter().flat_map(|(config, routes)| [*config, *routes]);
-    let known: BTreeSet<String> = known.chain([TOKENS, HANDLERS]).map(str::to_owned).collect();
+    let known = known.chain([TOKENS, HANDLERS, TRUST]).chain(NAMED_BY_TRUST);
+    let known: BTreeSet<String> = known.map(str::to_owned).collect();
     assert_eq!(files, known, "an example that nobody looks at");
 }
 
 /// The page on routes sends readers there to see limits, so they must not be lost.
 #[test]
 fn the_busy_one_has_a_queue_of_its_own_and_no_warnings() {
-    let said = check("busy.yaml", "busy-routes.yaml");
+    let said = check("busy.yaml", Some("busy-routes.yaml"));
     assert_eq!(
         said["warnings"].as_array().map(Vec::len),
         Some(0),

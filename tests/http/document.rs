@@ -49,6 +49,11 @@ async fn a_change_is_taken_and_what_it_does_not_touch_keeps_its_connections() {
     let told = front.server.await_log("handlers refused");
     assert!(told.contains("handlers[0].url"), "{told}");
     assert_eq!(front.ask("a", "").await.body(), "two");
+    let broken = format!("{}\n  - {{name: echo, type: echo}}", http(&one));
+    write(&front.file(), &handlers(&broken));
+    front.server.await_log("handlers refused");
+    assert_eq!(front.metric("breaker_state", ",state=\"closed\""), 1.0);
+    assert_eq!(front.ask("a", "").await.body(), "two");
 
     write(
         &front.file(),

@@ -1,7 +1,7 @@
 //! The sidecar port: what it answers, and that nobody can keep it from answering.
 
 use crate::support::{Server, Start, http};
-use mcpd::admin::{self, Pulse, RoutesStatus, Status};
+use mcpd::admin::{self, Pulse, RoutesStatus, Status, TrustStatus};
 use mcpd::lifecycle::{Event, Lifecycle};
 use mcpd::telemetry::Exporter;
 use std::io::{Read, Write};
@@ -150,6 +150,7 @@ fn a_stuck_thread_is_not_alive() {
         lifecycle,
         connections: Arc::default(),
         routes: watch::channel(RoutesStatus::default()).1,
+        trust: watch::channel(TrustStatus::default()).1,
         pulses: pulses.into(),
         keep_ready: Arc::default(),
         refusing: Arc::default(),
@@ -164,6 +165,7 @@ fn a_stuck_thread_is_not_alive() {
             .build();
         runtime.unwrap().block_on(admin::serve(
             listener,
+            None,
             admin::router(status, None),
             admin::Ports::default().gate(),
         ))

@@ -1,6 +1,7 @@
 //! The metrics page, read as strictly as Prometheus' text format 0.0.4 is written.
 
-use crate::support::{Server, Start, scratch, write_routes};
+use crate::support::tls::Ca;
+use crate::support::{Server, Start, write_routes};
 use mcpd::telemetry::{METRICS, Metric, Values};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -125,8 +126,22 @@ fn sample_of(series: &str) -> (String, Vec<(String, String)>, f64) {
     (name.to_owned(), labels, value)
 }
 
+/// Of a server that has all that families are there for. The admin API speaks TLS here, so that there is
+/// a certificate to tell of.
 fn page_after_some_traffic() -> (Server, Page) {
-    let dir = scratch();
+    let dir = crate::support::scratch();
+    let principals = dir.path().join("principals.yaml");
+    let all = "[{name: all, anonymous: true, allow: ['#']}]";
+    let text = format!("{{apiVersion: mcpd/v1, kind: Principals, principals: {all}}}");
+    std::fs::write(&principals, text).unwrap();
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/jwks.json");
+    Ca::new().server().write(dir.path());
+    let start = Start::new()
+        .set("AUTH__PRINCIPALS", principals.to_str().unwrap())
+        .set("AUTH__JWT__JWKS_FILE", keys)
+        .set("AUTH__JWT__ISSUER", "joe")
+        .set("AUTH__JWT__AUDIENCE", "mcpd")
+        .set("ADMIN__LISTEN", "127.0.0.1:0");
     let handlers = dir.path().join("handlers.yaml");
     let entry = "{name: up, type: http, url: \"http://127.0.0.1:9/\"}";
     let text = format!("{{apiVersion: mcpd/v1, kind: Handlers, handlers: [{entry}]}}");
@@ -135,11 +150,11 @@ fn page_after_some_traffic() -> (Server, Page) {
                   - {topic: echo, handler: echo}\n  \
                   - {topic: shaped, split: [{handler: echo, weight: 1}], \
                   mirror: {handler: echo, percent: 100}, fault: {percent: 0, delay: 1s}}\n";
-    let start = Start::new()
+    let start = start
         .set("HANDLERS_FILE", handlers.to_str().unwrap())
         .set("ROUTES__ALLOW_FAULTS", "true")
         .routes(&write_routes(&dir, routes));
-    let server = start.spawn();
+    let server = start.tls("ADMIN", dir.path()).spawn();
     let mut peer = server.peer();
     peer.expect_alive(1);
     peer.request(3, "shaped", b"");
@@ -211,7 +226,7 @@ fn bounded_combinations_exist_before_anything_happens() {
     assert_eq!(labels("mcpd_lifecycle_transitions_total", "to"), phases);
     let goaways = set(&["draining", "max_age", "rebalance", "reauthenticate"]);
     assert_eq!(labels("mcpd_goaways_total", "reason"), goaways);
-    let rejected = set(&["limit", "rate", "gone"]);
+    let rejected = set(&["limit", "rate", "gone", "handshakes", "handshake_rate"]);
     assert_eq!(
         labels("mcpd_connections_rejected_total", "reason"),
         rejected

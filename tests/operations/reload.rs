@@ -67,6 +67,7 @@ fn ask(peer: &mut Peer, topic: &str) -> String {
 fn limits_hold_for_new_connections() {
     let mut it = configured("limits: {max_in_flight: 300}");
     let mut old = it.server.peer();
+    it.server.await_metric("mcpd_connections", |n| n == 1.0);
     let line = it.reload("limits: {max_in_flight: 400}");
     assert!(
         line.contains("\"changed\":\"limits.max_in_flight\""),

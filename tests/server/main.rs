@@ -11,6 +11,7 @@ mod basics;
 mod frames;
 mod handlers;
 mod hello;
+mod jwt;
 mod limits;
 #[cfg(target_os = "linux")]
 mod link;
@@ -18,6 +19,7 @@ mod resources;
 mod scheduling;
 mod silent;
 mod slow;
+mod tls;
 #[cfg(target_os = "linux")]
 mod trust;
 mod vanish;

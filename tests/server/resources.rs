@@ -7,13 +7,14 @@ use std::io::Write;
 use std::time::Duration;
 
 /// CPU time used while nothing happens for a second, in which a busy loop would use all of it.
-fn cpu_while_idle(server: &Server) -> Duration {
+pub(crate) fn cpu_while_idle(server: &Server) -> Duration {
     let before = cpu_time(server);
     std::thread::sleep(Duration::from_secs(1));
     cpu_time(server) - before
 }
 
-const IDLE: Duration = Duration::from_millis(200);
+/// The most of it that waiting may use.
+pub(crate) const IDLE: Duration = Duration::from_millis(200);
 
 #[test]
 fn without_free_descriptors_it_serves_those_it_has_and_waits() {

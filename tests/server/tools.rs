@@ -3,6 +3,7 @@
 use crate::support::{Got, PATIENCE, Peer, Server, Start, scratch, write_routes};
 use mcpd_proto::{Cancel, Frame, Heartbeat, Hello, Meta, MetaBuf, Request};
 use socket2::{Domain, SockRef, Socket, Type};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -98,7 +99,7 @@ pub(crate) fn dial(data: SocketAddr) -> TcpStream {
 }
 
 /// Everything up to the end of the stream.
-pub(crate) fn rest(peer: &mut Peer) -> Vec<Got> {
+pub(crate) fn rest<S: Read + Write>(peer: &mut Peer<S>) -> Vec<Got> {
     std::iter::from_fn(|| peer.next()).collect()
 }
 

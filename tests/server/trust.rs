@@ -1,7 +1,7 @@
 //! Who clients are, and what they may do.
 
 use crate::support::{Peer, Server, Start, scratch};
-use crate::tools::{hello, request, slow};
+use crate::tools::{eventually, hello, request, slow};
 use mcpd_proto::{ErrorCode, Frame, GoAwayReason, Meta};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -19,7 +19,7 @@ fn till(rest: &str) -> String {
     format!("[{{name: till, tokens: [{{name: a, sha256: {HASH}}}], {rest}}}]")
 }
 
-fn trusting(start: Start, dir: &Path, principals: &str) -> Start {
+pub(crate) fn trusting(start: Start, dir: &Path, principals: &str) -> Start {
     write(dir, principals);
     let file = dir.join("principals.yaml");
     start.set("AUTH__PRINCIPALS", file.to_str().unwrap())
@@ -111,7 +111,7 @@ fn a_change_of_the_document_holds_for_open_connections() {
     peer.expect_alive(1);
     write(dir.path(), &till("allow: [other]"));
     server.await_log("principals are in force");
-    crate::tools::eventually("the change holds", || {
+    eventually("the change holds", || {
         peer.request(2, "echo", b"");
         !peer.expect().is_response()
     });
@@ -128,7 +128,7 @@ fn a_change_of_the_document_holds_for_open_connections() {
     }
     // One that is gone may do nothing at once.
     write(dir.path(), "[]");
-    crate::tools::eventually("nothing is allowed", || {
+    eventually("nothing is allowed", || {
         refused_or_answered(&mut peer) == Some(ErrorCode::PERMISSION_DENIED)
     });
 }
@@ -217,6 +217,86 @@ fn who_has_an_expired_token_is_asked_to_show_another() {
 
 fn humantime(at: SystemTime) -> String {
     humantime::format_rfc3339_seconds(at).to_string()
+}
+
+#[test]
+fn bytes_that_are_over_wait_for_their_turn() {
+    let dir = scratch();
+    let limits = "allow: [echo], limits: {bytes_per_second: 1000, bytes_burst: 2000}";
+    let server = trusting(Start::new(), dir.path(), &till(limits)).spawn();
+    let mut peer = welcomed(&server, "a");
+    // More than a burst passes once, and is paid for.
+    peer.request(1, "echo", &[0; 50_000]);
+    assert_eq!(peer.expect().response().0, 1);
+    peer.request(2, "echo", b"");
+    match peer.expect().frame() {
+        Frame::Error(error) => {
+            assert_eq!(error.code, ErrorCode::RATE_LIMITED);
+            let wait = error.meta.retry_after_ms().unwrap();
+            assert!((1..=48_010).contains(&wait), "{wait}");
+        }
+        other => panic!("an ERROR, not {other:?}"),
+    }
+}
+
+#[test]
+fn decisions_are_told_when_somebody_asks() {
+    let dir = scratch();
+    let rules = "allow: ['own/${client_id}/#', echo], deny: ['own/+/x']";
+    let start = Start::new().set("LOG__FILTER", "info,mcpd::auth=debug");
+    let mut server = trusting(start, dir.path(), &till(rules)).spawn();
+    let mut peer = welcomed(&server, "c7");
+    server.await_log("\"result\":\"ok\"");
+    for (topic, decision, rule) in [
+        ("echo", "allowed", "echo"),
+        ("own/c7/a", "allowed", "own/${client_id}/#"),
+        ("own/c7/x", "denied", "own/+/x"),
+    ] {
+        peer.request(1, topic, b"");
+        peer.expect();
+        let line = server.await_log(&format!("\"topic\":\"{topic}\""));
+        for part in [
+            format!("\"decision\":\"{decision}\""),
+            format!("\"rule\":\"{rule}\""),
+            "\"principal\":\"till\"".to_owned(),
+        ] {
+            assert!(line.contains(&part), "{part}: {line}");
+        }
+    }
+    // However many a client causes, there are so many lines and a count of the others.
+    for seq in 1..=1000 {
+        peer.request(seq, "echo", b"");
+    }
+    for _ in 1..=1000 {
+        peer.expect();
+    }
+    eventually("lines are left out", || {
+        peer.request(1, "echo", b"");
+        peer.expect();
+        let lines = server.output().iter();
+        let mut lines = lines.filter(|line| line.contains("a request was judged"));
+        lines.any(|line| !line.contains("\"suppressed\":0"))
+    });
+}
+
+#[test]
+fn a_document_that_is_refused_shows_where_people_look() {
+    let dir = scratch();
+    let server = trusting(Start::new(), dir.path(), &till("allow: [echo]")).spawn();
+    let told = server.get("/readyz?verbose").1;
+    assert!(
+        told.contains("[+] principals: 1 principals, from"),
+        "{told}"
+    );
+    let huge = format!("[{}]", "{name: a, anonymous: true},".repeat(50_000));
+    write(dir.path(), &huge);
+    let told = server.await_get("/readyz?verbose", |status, body| {
+        status == 200 && body.contains("the newest is refused")
+    });
+    assert!(told.contains("1 principals"), "{told}");
+    let refused = "mcpd_principals_reloads_total{result=\"refused\"}";
+    server.await_metric(refused, |n| n == 1.0);
+    welcomed(&server, "a").expect_alive(1);
 }
 
 #[test]

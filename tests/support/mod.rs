@@ -7,6 +7,8 @@
     reason = "a module of tests is nobody's interface"
 )]
 
+pub mod tls;
+
 use mcpd_proto::{ErrorCode, Frame, Request, Side};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -53,6 +55,14 @@ impl Start {
     pub fn wrapped(wrapper: &[&str]) -> Start {
         let mut command = Command::new(wrapper[0]);
         command.args(&wrapper[1..]).arg(env!("CARGO_BIN_EXE_mcpd"));
+        Start::of(command)
+    }
+
+    /// A test of this very binary in a process of its own, as a server that `mcpd serve` is not.
+    pub fn test(name: &str) -> Start {
+        let mut command = Command::new(std::env::current_exe().expect("a test has a file"));
+        // What comes behind the dashes is for the server: names of tests that there are not.
+        command.args(["--exact", name, "--nocapture", "--quiet", "--"]);
         Start::of(command)
     }
 
@@ -351,8 +361,8 @@ impl Drop for Server {
 }
 
 /// One end of a connection that sends and reads raw frames.
-pub struct Peer {
-    pub stream: TcpStream,
+pub struct Peer<S = TcpStream> {
+    pub stream: S,
     read: Vec<u8>,
 }
 
@@ -405,8 +415,16 @@ impl Peer {
         }
     }
 
+    /// "No more requests."
+    pub fn half_close(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+}
+
+impl<S: Read + Write> Peer<S> {
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server reads");
+        self.stream.flush().expect("the server reads");
     }
 
     pub fn frame(&mut self, frame: Frame<'_>) {
@@ -463,11 +481,6 @@ impl Peer {
         self.expect_end(ErrorCode::CLOSING);
     }
 
-    /// "No more requests."
-    pub fn half_close(&self) {
-        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
-    }
-
     /// Expects an echo to work: the connection lives.
     pub fn expect_alive(&mut self, seq: u16) {
         self.request(seq, "echo", b"alive?");
@@ -475,7 +488,7 @@ impl Peer {
     }
 }
 
-impl Peer {
+impl<S: Read + Write> Peer<S> {
     /// Expects an echo on this topic.
     pub fn expect_alive_on(&mut self, topic: &str) {
         self.request(1, topic, b"alive?");

@@ -53,6 +53,10 @@ enum Command {
     HttpHop(Options),
     /// What handing a request on to another server costs, beside answering it and beside NATS
     Hop(Options),
+    /// What TLS adds to the CPU of an echo and to an idle connection, and what a handshake costs
+    Tls(Options),
+    /// What the Rust client costs its process, beside the bare loop of the load
+    Client(Options),
     /// Load any MCP server with 64-byte echoes for a while, to look at it with a profiler
     Load {
         /// The server's data port
@@ -127,6 +131,8 @@ fn main() -> ExitCode {
         Command::Admin(options) => sections::run(&options, &[sections::Section::Admin]),
         Command::HttpHop(options) => sections::run(&options, &[sections::Section::HttpHop]),
         Command::Hop(options) => sections::run(&options, &[sections::Section::Hop]),
+        Command::Tls(options) => sections::run(&options, &[sections::Section::Tls]),
+        Command::Client(options) => sections::run(&options, &[sections::Section::Client]),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

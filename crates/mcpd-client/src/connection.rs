@@ -1,24 +1,24 @@
 //! The handle of a connection.
 
 use crate::address;
-use crate::connector::{Connector, Io, Target};
-use crate::driver::{Command, Driver};
+use crate::connector::{Connector, Io, Stream, Target};
+use crate::driver::{Driver, now};
 use crate::error::{Error, ErrorClass, Result};
+use crate::exchange::Exchange;
 use crate::options::ConnectOptions;
 use crate::request::RequestBuilder;
 use crate::shared::Shared;
 use crate::state::{ServerInfo, State};
+#[cfg(feature = "tls")]
+use crate::tls;
 use mcpd_proto::MetaBuf;
+use mcpd_proto::session::Client;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
-
-/// Requests on their way from their callers to the task: enough to fill a write. More wait with
-/// their callers, where they can still be taken back.
-const COMMANDS: usize = 64;
 
 /// A connection to a server: one socket, one task, many requests at a time.
 ///
@@ -57,14 +57,22 @@ const COMMANDS: usize = 64;
 pub struct Connection(Arc<Handle>);
 
 struct Handle {
-    commands: mpsc::Sender<Command>,
-    shared: Arc<Shared>,
+    shared: Holder,
     server: ServerInfo,
 }
 
+/// As long as there is one, somebody may want something of the connection.
+struct Holder(Arc<Shared>);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.0.forsake();
+    }
+}
+
 impl Connection {
-    /// Connects to `host:port` or `mcp://host:port` (port 8080 if there is none) and waits for the
-    /// server's HELLO.
+    /// Connects to `host:port`, `mcp://host:port` or, with the feature `tls`, `mcps://host:port`
+    /// (port 8080 if there is none) and waits for the server's HELLO.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a bad address or option, and for a token that
@@ -72,16 +80,20 @@ impl Connection {
     /// about, with the server's [`code`](Error::code) if it gave one.
     pub async fn connect(address: impl AsRef<str>, options: ConnectOptions) -> Result<Connection> {
         let address = address.as_ref();
-        let target = address::parse(address)?;
-        let hello = options.hello_meta()?;
+        let place = address::parse(address)?;
+        let options = options.for_scheme(place.secure)?;
+        options.hello_meta()?;
         let until = Instant::now().checked_add(options.connect_timeout);
         let opening = async {
+            options.check_files().await?;
+            let hello = options.fresh_hello().await?;
             let failed = |error: std::io::Error| {
                 let text = format!("cannot connect to {address}: {error}");
                 Error::connect(text).with_source(Arc::new(error))
             };
-            let stream = TcpStream::connect(target).await.map_err(failed)?;
-            Connection::open_tcp(stream, &options, hello).await
+            let stream = TcpStream::connect((place.host, place.port)).await;
+            let stream = Stream::tcp(stream.map_err(failed)?);
+            Connection::over(stream, place.host, &options, hello).await
         };
         in_time(until, options.connect_timeout, opening).await
     }
@@ -92,39 +104,52 @@ impl Connection {
         target: &Target,
         options: &ConnectOptions,
     ) -> Result<Connection> {
-        let hello = options.hello_meta()?;
         let until = Instant::now().checked_add(options.connect_timeout);
         let opening = async {
+            let hello = options.fresh_hello().await?;
             let failed = |error: std::io::Error| {
                 let text = format!("cannot connect to {target}: {error}");
                 Error::connect(text).with_source(Arc::new(error))
             };
-            match connector.connect(target).await.map_err(failed)?.into_io() {
-                Io::Tcp(stream) => Connection::open_tcp(stream, options, hello).await,
-                Io::Other(stream) => {
-                    Connection::open(tokio::io::split(stream), options, hello).await
-                }
-            }
+            let stream = connector.connect(target).await.map_err(failed)?;
+            Connection::over(stream, &target.host, options, hello).await
         };
         in_time(until, options.connect_timeout, opening).await
     }
 
-    async fn open_tcp(
-        stream: TcpStream,
+    /// Makes the stream secure if it is to be, and opens the connection.
+    #[cfg_attr(
+        not(feature = "tls"),
+        allow(unused_variables, reason = "who is met by TLS")
+    )]
+    async fn over(
+        stream: Stream,
+        host: &str,
         options: &ConnectOptions,
         hello: Option<MetaBuf>,
     ) -> Result<Connection> {
-        let failed = |error: std::io::Error| {
-            Error::connect(format!("cannot connect: {error}")).with_source(Arc::new(error))
-        };
         // Frames are whole when they are written; waiting for more only delays them.
-        stream.set_nodelay(true).map_err(failed)?;
-        let peer = stream.peer_addr().map_err(failed)?;
-        options.check_plaintext(peer.ip().to_canonical().is_loopback())?;
-        Connection::open(stream.into_split(), options, hello).await
+        let peer = stream.settle().map_err(|error| {
+            Error::connect(format!("cannot connect: {error}")).with_source(Arc::new(error))
+        })?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &options.tls {
+            let stream = tls.secure(stream, host).await?;
+            let opened = Connection::open(tokio::io::split(stream), options, hello).await;
+            return opened.map_err(|error| tls::after_handshake(host, error));
+        }
+        match stream.into_io() {
+            Io::Tcp(stream) => {
+                let loopback = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+                options.check_plaintext(loopback)?;
+                Connection::open(stream.into_split(), options, hello).await
+            }
+            Io::Other(stream) => Connection::open(tokio::io::split(stream), options, hello).await,
+        }
     }
 
-    /// Speaks MCP over a stream that is connected already: TLS, a Unix socket, a pipe in memory.
+    /// Speaks MCP over a stream that is connected already: a Unix socket, a pipe in memory, TLS of
+    /// your own.
     /// Whoever gives a stream vouches for its secrecy: a token is sent over any.
     ///
     /// # Errors
@@ -133,9 +158,14 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let hello = options.hello_meta()?;
+        // Such a stream has no address, and so no scheme that asks for TLS.
+        let options = options.for_scheme(false)?;
+        options.hello_meta()?;
         let until = Instant::now().checked_add(options.connect_timeout);
-        let opening = Connection::open(tokio::io::split(stream), &options, hello);
+        let opening = async {
+            let hello = options.fresh_hello().await?;
+            Connection::open(tokio::io::split(stream), &options, hello).await
+        };
         in_time(until, options.connect_timeout, opening).await
     }
 
@@ -148,19 +178,17 @@ impl Connection {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let shared = Arc::new(Shared::new());
-        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let session = Client::new(options.session(), now());
+        let exchange = Exchange::new(session, options.write_buffer);
+        // If this future is dropped, so is the holder, and the task ends for want of handles.
+        let shared = Holder(Arc::new(Shared::new(exchange)));
         let (opened, server) = oneshot::channel();
-        let driver = Driver::new(stream, options, hello, receiver, shared.clone(), opened);
+        let driver = Driver::new(stream, options, hello, shared.0.clone(), opened);
         tokio::spawn(driver.run());
-        // Without an answer the task has ended. If this future is dropped instead, so are the
-        // commands, and the task ends for want of handles.
-        let server = server.await.map_err(|_| shared.closed().connect_error())?;
-        Ok(Connection(Arc::new(Handle {
-            commands,
-            shared,
-            server,
-        })))
+        // Without an answer the task has ended.
+        let server = server.await;
+        let server = server.map_err(|_| shared.0.closed().connect_error())?;
+        Ok(Connection(Arc::new(Handle { shared, server })))
     }
 
     /// Begins a request to a topic; [`RequestBuilder::send`] sends it.
@@ -176,9 +204,9 @@ impl Connection {
     /// server is silent for three of its heartbeat intervals.
     pub async fn ping(&self) -> Result<Duration> {
         let (reply, receiver) = oneshot::channel();
-        // If it does not arrive, neither does an answer.
-        let _ = self.0.commands.send(Command::Ping(reply)).await;
-        let ended = |_| self.0.shared.closed().error(ErrorClass::NotExecuted);
+        // If the connection has ended, no answer comes.
+        self.shared().ping(now(), reply);
+        let ended = |_| self.shared().closed().error(ErrorClass::NotExecuted);
         receiver.await.map_err(ended)
     }
 
@@ -189,23 +217,23 @@ impl Connection {
 
     /// How the connection is doing now.
     pub fn state(&self) -> State {
-        self.0.shared.state.borrow().clone()
+        self.shared().state.borrow().clone()
     }
 
     /// Follows the state: GOAWAY and the end of the connection show here without a request.
     pub fn watch(&self) -> watch::Receiver<State> {
-        self.0.shared.state.subscribe()
+        self.shared().state.subscribe()
     }
 
     /// Whether new requests are welcome here: the server neither asked to move nor is gone.
     pub fn is_open(&self) -> bool {
-        matches!(*self.0.shared.state.borrow(), State::Open) && !self.0.shared.is_closing()
+        matches!(*self.shared().state.borrow(), State::Open) && !self.shared().is_closing()
     }
 
     /// Requests that hold a place: unanswered, or about to be sent. Never more than the server's
     /// [`max_in_flight`](ServerInfo::max_in_flight).
     pub fn in_flight(&self) -> usize {
-        let free = self.0.shared.slots.available_permits();
+        let free = self.shared().free_places();
         usize::from(self.0.server.max_in_flight).saturating_sub(free)
     }
 
@@ -213,16 +241,12 @@ impl Connection {
     /// answers, then the stream is closed. Takes as long as the slowest answer; who does not want to
     /// wait drops all handles instead. Stopping to wait does not stop the closing.
     pub async fn close(&self) {
-        self.0.shared.close();
-        self.0.shared.until_gone().await;
+        self.shared().close();
+        self.shared().until_gone().await;
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.0.shared
-    }
-
-    pub(crate) fn commands(&self) -> &mpsc::Sender<Command> {
-        &self.0.commands
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0.shared.0
     }
 }
 
@@ -230,7 +254,7 @@ impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection")
             .field("server", &self.0.server)
-            .field("state", &*self.0.shared.state.borrow())
+            .field("state", &*self.shared().state.borrow())
             .field("in_flight", &self.in_flight())
             .finish()
     }

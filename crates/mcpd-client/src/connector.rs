@@ -1,5 +1,5 @@
-//! How a client gets from an address to a stream: the place for TLS, proxies, Unix sockets and
-//! pipes in memory.
+//! How a client gets from an address to a stream: the place for proxies, Unix sockets and pipes in
+//! memory. With `mcps://` TLS is spoken over what it gives.
 
 use std::fmt;
 use std::io;
@@ -92,6 +92,15 @@ impl Stream {
     /// Any other stream. Whoever gives it vouches for its secrecy: a token is sent over it.
     pub fn new(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Stream {
         Stream(Io::Other(Box::new(stream)))
+    }
+
+    /// Prepares a socket; gives whom it leads to, as far as that is known.
+    pub(crate) fn settle(&self) -> io::Result<Option<SocketAddr>> {
+        let Io::Tcp(stream) = &self.0 else {
+            return Ok(None);
+        };
+        stream.set_nodelay(true)?;
+        stream.peer_addr().map(Some)
     }
 
     pub(crate) fn into_io(self) -> Io {

@@ -126,6 +126,12 @@ impl Error {
         self
     }
 
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_text(mut self, text: String) -> Error {
+        self.0.text = text;
+        self
+    }
+
     pub(crate) fn with_code(mut self, code: Option<ErrorCode>) -> Error {
         self.0.code = code;
         self
@@ -134,6 +140,17 @@ impl Error {
     pub(crate) fn with_retry_after(mut self, wait: Option<Duration>) -> Error {
         self.0.retry_after = wait;
         self
+    }
+
+    /// The same once more, for another of those whom it concerns.
+    pub(crate) fn again(&self) -> Error {
+        let error = Error::new(self.0.kind, self.0.class, self.0.text.as_str())
+            .with_code(self.0.code)
+            .with_retry_after(self.0.retry_after);
+        match &self.0.source {
+            Some(source) => error.with_source(source.clone()),
+            None => error,
+        }
     }
 
     /// The server's ERROR for a request.

@@ -28,8 +28,7 @@
 //! about a repetition takes.
 //!
 //! # Features
-//! `tracing` (on by default), `json`, `blocking`, `metrics`, `opentelemetry`, `tower`. TLS is not
-//! there yet; its place is the [`Connector`].
+//! `tracing` (on by default), `tls`, `json`, `blocking`, `metrics`, `opentelemetry`, `tower`.
 //!
 //! The page `docs/client.md` of the repository has every default, what is repeated when and why,
 //! and the metrics.
@@ -41,8 +40,11 @@ mod call;
 mod client;
 mod connection;
 mod connector;
+mod credentials;
 mod driver;
 mod error;
+mod exchange;
+mod file;
 mod options;
 mod pool;
 mod random;
@@ -53,12 +55,16 @@ mod retry;
 mod shared;
 mod state;
 mod telemetry;
+mod text;
 mod throttle;
+#[cfg(feature = "tls")]
+mod tls;
 mod trace;
 
 pub use client::{Client, ClientBuilder, Notifier};
 pub use connection::Connection;
 pub use connector::{BoxFuture, Connector, Stream, Target, TcpConnector};
+pub use credentials::{Credentials, TokenFile};
 pub use error::{Error, ErrorClass, ErrorKind, Result};
 pub use options::ConnectOptions;
 pub use reply::Answer;
@@ -66,6 +72,8 @@ pub use request::{Body, IntoQos, Request, RequestBuilder};
 pub use retry::{Backoff, Budget, BudgetSettings};
 pub use state::{CloseCause, Closed, GoingAway, ServerInfo, State};
 pub use throttle::ConnectLimit;
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 
 pub use bytes::Bytes;
 pub use mcpd_proto::session::HeartbeatSettings;

@@ -1,10 +1,14 @@
 //! How to connect.
 
+use crate::credentials::{Credentials, Token};
 use crate::error::{Error, Result};
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use mcpd_proto::MetaBuf;
 use mcpd_proto::limits::{CLIENT_MAX_PAYLOAD, MAX_HEARTBEAT, MIN_HEARTBEAT};
 use mcpd_proto::session::{ClientSettings, HeartbeatSettings};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Time for a connection to be opened, its HELLO included: a server that takes longer is of no use
@@ -37,7 +41,9 @@ const AGENT: &str = concat!("mcpd-client/", env!("CARGO_PKG_VERSION"));
 #[derive(Clone)]
 pub struct ConnectOptions {
     client_id: Option<String>,
-    token: Option<Vec<u8>>,
+    token: Option<Token>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Tls>,
     agent: String,
     heartbeat: HeartbeatSettings,
     max_payload: u32,
@@ -53,6 +59,8 @@ impl Default for ConnectOptions {
         ConnectOptions {
             client_id: None,
             token: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             agent: AGENT.to_owned(),
             heartbeat: HeartbeatSettings::default(),
             max_payload: CLIENT_MAX_PAYLOAD,
@@ -80,7 +88,22 @@ impl ConnectOptions {
     /// Shows this token to the server. It is never printed, and not sent in the clear except to a
     /// loopback address or with [`ConnectOptions::allow_plaintext_token`].
     pub fn token(mut self, token: impl Into<Vec<u8>>) -> ConnectOptions {
-        self.token = Some(token.into());
+        self.token = Some(Token::Fixed(token.into()));
+        self
+    }
+
+    /// Asks for the token when the connection is opened: see [`Credentials`]. Otherwise as
+    /// [`ConnectOptions::token`], which it replaces.
+    pub fn credentials(mut self, credentials: impl Credentials) -> ConnectOptions {
+        self.token = Some(Token::Asked(Arc::new(credentials)));
+        self
+    }
+
+    /// How connections to `mcps://` addresses are secured (default: [`Tls::new`]). With it other
+    /// addresses are refused.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> ConnectOptions {
+        self.tls = Some(tls);
         self
     }
 
@@ -170,7 +193,48 @@ impl ConnectOptions {
         Ok(())
     }
 
-    /// The HELLO's metadata, `None` when none is to be sent.
+    /// Fits the options to an address, which is one for TLS or is not.
+    pub(crate) fn for_scheme(self, secure: bool) -> Result<ConnectOptions> {
+        #[cfg(feature = "tls")]
+        let this = match (secure, &self.tls) {
+            (false, Some(_)) => {
+                let text = "TLS is set up, but the address is one without; write mcps://";
+                return Err(Error::invalid(text));
+            }
+            (true, None) => self.tls(Tls::new()),
+            _ => self,
+        };
+        #[cfg(not(feature = "tls"))]
+        let this = match secure {
+            // Such an address is refused before.
+            true => return Err(Error::invalid("this program was built without TLS")),
+            false => self,
+        };
+        Ok(this)
+    }
+
+    /// Finds what would be wrong on every connection.
+    pub(crate) async fn check_files(&self) -> Result<()> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            tls.check().await?;
+        }
+        Ok(())
+    }
+
+    /// The HELLO's metadata with the token of now, `None` when none is to be sent.
+    pub(crate) async fn fresh_hello(&self) -> Result<Option<MetaBuf>> {
+        let mut hello = self.hello_meta()?;
+        if let (Some(meta), Some(Token::Asked(credentials))) = (&mut hello, &self.token) {
+            let token = credentials.token().await.map_err(|error| {
+                Error::connect(format!("no token: {error}")).with_source(Arc::new(error))
+            })?;
+            meta.set_auth_token(&token)?;
+        }
+        Ok(hello)
+    }
+
+    /// The HELLO's metadata but for a token that is asked for, `None` when none is to be sent.
     pub(crate) fn hello_meta(&self) -> Result<Option<MetaBuf>> {
         self.check()?;
         if !self.hello {
@@ -185,18 +249,27 @@ impl ConnectOptions {
         if let Some(id) = &self.client_id {
             meta.set_client_id(id)?;
         }
-        if let Some(token) = &self.token {
+        if let Some(Token::Fixed(token)) = &self.token {
             meta.set_auth_token(token)?;
         }
         meta.set_agent(&self.agent)?;
         Ok(Some(meta))
     }
 
+    #[cfg(feature = "tls")]
+    fn tls_shown(&self) -> &Option<Tls> {
+        &self.tls
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn tls_shown(&self) -> Option<()> {
+        None
+    }
+
     /// Refuses to show the token to whoever listens on the way.
     pub(crate) fn check_plaintext(&self, loopback: bool) -> Result<()> {
         if self.has_token() && !loopback && !self.allow_plaintext_token {
-            let text = "the token would be sent unencrypted; allow it explicitly or use a stream \
-                        that is encrypted";
+            let text = "the token would be sent unencrypted; use mcps://, or allow it explicitly";
             return Err(Error::invalid(text));
         }
         Ok(())
@@ -209,6 +282,7 @@ impl fmt::Debug for ConnectOptions {
             .field("client_id", &self.client_id)
             .field("token", &self.token.as_ref().map(|_| "…"))
             .field("agent", &self.agent)
+            .field("tls", &self.tls_shown())
             .field("heartbeat", &self.heartbeat)
             .field("max_payload", &self.max_payload)
             .field("hello", &self.hello)

@@ -3,7 +3,9 @@
 use crate::connection::Connection;
 use crate::driver::now;
 use crate::error::{Error, Result};
+use crate::exchange::Attempt;
 use crate::reply::Answer;
+use crate::text::Text;
 use bytes::Bytes;
 use mcpd_proto::limits::MAX_PRIORITY;
 use mcpd_proto::topic::Topic;
@@ -35,7 +37,7 @@ pub type Request = RequestBuilder<()>;
 /// What a request says, whoever it goes to.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
-    pub(crate) topic: Arc<str>,
+    pub(crate) topic: Text,
     pub(crate) body: Bytes,
     pub(crate) priority: u8,
     pub(crate) qos: Qos,
@@ -122,7 +124,7 @@ impl<T> RequestBuilder<T> {
 
     /// The topic it goes to.
     pub fn topic(&self) -> &str {
-        &self.parts.topic
+        self.parts.topic.as_str()
     }
 
     /// What the request says. A [`Bytes`] or `Vec<u8>` is not copied, a slice is.
@@ -246,8 +248,10 @@ impl RequestBuilder<Connection> {
     /// whether the request ran.
     pub async fn send(self) -> Result<Answer> {
         self.parts.check()?;
-        let deadline = self.parts.deadline(None, now());
-        self.target.call(self.parts, None, deadline).await
+        let now = now();
+        let deadline = self.parts.deadline(None, now);
+        let attempt = Attempt::plain(&self.parts, deadline);
+        self.target.call(&attempt, now).await
     }
 }
 

@@ -1,9 +1,13 @@
 //! What a connection's handles and its task share.
 
+use crate::error::{Error, ErrorClass};
+use crate::exchange::Exchange;
 use crate::state::{Closed, GoingAway, State};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use tokio::sync::{Notify, Semaphore, watch};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, Semaphore, TryAcquireError, oneshot, watch};
 
 /// CONFIRMs that may wait to be sent: as many as a server has in flight on a connection by default,
 /// four times over. One that finds no room is dropped and counted: the server then keeps the bytes
@@ -12,14 +16,20 @@ const MAX_CONFIRMS: usize = 1024;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
+    exchange: Mutex<Exchange>,
     /// One permit for each request the server allows to be unanswered; fair. Closed with the
-    /// connection.
-    pub(crate) slots: Arc<Semaphore>,
+    /// connection. They are taken out for good and put in anew, as a permit of its own kind would
+    /// keep the connection alive and cost a count of references for each request.
+    slots: Semaphore,
+    /// Whose turn it is among callers that wait for room to write…
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// …and that there may be some.
+    pub(crate) room: Notify,
     pub(crate) state: watch::Sender<State>,
-    /// One of the two below was set.
-    wake: Notify,
-    /// A caller gave up since the task last looked.
-    gave_up: AtomicBool,
+    /// The task, once it runs.
+    task: OnceLock<Waker>,
+    /// There is something for the task to look at, and it will.
+    poked: AtomicBool,
     /// The connection is to be closed.
     closing: AtomicBool,
     /// Nobody waits for what is unanswered.
@@ -33,13 +43,39 @@ pub(crate) struct Shared {
     gone: watch::Sender<bool>,
 }
 
+/// A place among the requests that the server allows to be unanswered; free again when dropped,
+/// unless a request has taken it.
+#[derive(Debug)]
+pub(crate) struct Place<'a>(&'a Shared);
+
+impl<'a> Place<'a> {
+    /// One that was taken already.
+    pub(crate) fn held(shared: &'a Shared) -> Place<'a> {
+        Place(shared)
+    }
+
+    /// A request has it until its final answer.
+    pub(crate) fn used(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.release(1);
+    }
+}
+
 impl Shared {
-    pub(crate) fn new() -> Shared {
+    pub(crate) fn new(exchange: Exchange) -> Shared {
         Shared {
-            slots: Arc::new(Semaphore::new(0)),
+            exchange: Mutex::new(exchange),
+            slots: Semaphore::new(0),
+            turn: tokio::sync::Mutex::new(()),
+            room: Notify::new(),
             state: watch::Sender::new(State::Open),
-            wake: Notify::new(),
-            gave_up: AtomicBool::new(false),
+            task: OnceLock::new(),
+            poked: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             confirms: Mutex::new(Vec::new()),
@@ -49,25 +85,104 @@ impl Shared {
         }
     }
 
+    /// Never held over an await, a system call or a call to a waker.
+    pub(crate) fn exchange(&self) -> MutexGuard<'_, Exchange> {
+        let lock = self.exchange.lock();
+        lock.unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn open(&self, max_in_flight: u16) {
         self.slots.add_permits(max_in_flight.into());
     }
 
-    /// A caller has given up on its answer.
-    pub(crate) fn gave_up(&self) {
-        self.gave_up.store(true, Ordering::Release);
-        self.wake.notify_one();
+    /// Takes a place if one is free; whoever waits longer goes first.
+    pub(crate) fn try_place(&self) -> Result<Place<'_>, TryAcquireError> {
+        self.slots.try_acquire()?.forget();
+        Ok(Place(self))
     }
 
-    pub(crate) fn take_gave_up(&self) -> bool {
-        // Nearly always nobody has, and a load is cheaper than a swap.
-        self.gave_up.load(Ordering::Relaxed) && self.gave_up.swap(false, Ordering::Acquire)
+    /// Waits for a place, in the order of the calls; `None` when the connection takes nothing new.
+    pub(crate) async fn place(&self) -> Option<Place<'_>> {
+        self.slots.acquire().await.ok()?.forget();
+        Some(Place(self))
+    }
+
+    /// Places that are free.
+    pub(crate) fn free_places(&self) -> usize {
+        self.slots.available_permits()
+    }
+
+    /// So many places are free again.
+    pub(crate) fn release(&self, places: usize) {
+        if places > 0 {
+            self.slots.add_permits(places);
+        }
+    }
+
+    /// What a call is told that comes too late.
+    pub(crate) fn refusal(&self) -> Error {
+        self.closed().error(ErrorClass::NotExecuted).unsent()
+    }
+
+    /// The task runs from now on.
+    pub(crate) fn started(&self, task: &Waker) {
+        let _ = self.task.set(task.clone());
+    }
+
+    /// Has the task look at what was changed before.
+    pub(crate) fn poke(&self) {
+        if !self.poked.swap(true, Ordering::AcqRel) {
+            self.wake();
+        }
+    }
+
+    /// The same for what was changed in the exchange, which is given back: cheaper, as the lock
+    /// keeps what was changed and what is looked at in order.
+    pub(crate) fn poke_with(&self, exchange: MutexGuard<'_, Exchange>) {
+        let told = self.poked.load(Ordering::Relaxed);
+        if !told {
+            self.poked.store(true, Ordering::Relaxed);
+        }
+        drop(exchange);
+        if !told {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        // A task that does not run yet looks when it begins.
+        if let Some(task) = self.task.get() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// The task looks now; before it does.
+    pub(crate) fn unpoke(&self) {
+        self.poked.swap(false, Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_poked(&self) -> bool {
+        self.poked.load(Ordering::Acquire)
+    }
+
+    /// Asks for a sign of life.
+    pub(crate) fn ping(&self, now: Instant, reply: oneshot::Sender<Duration>) {
+        let mut exchange = self.exchange();
+        exchange.ping(now, reply);
+        self.poke_with(exchange);
+    }
+
+    /// The last handle was dropped.
+    pub(crate) fn forsake(&self) {
+        self.exchange().forsake();
+        self.poke();
     }
 
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Release);
         self.slots.close();
-        self.wake.notify_one();
+        self.poke();
+        self.room.notify_one();
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -93,7 +208,7 @@ impl Shared {
         confirms.push(id);
         drop(confirms);
         self.any_confirms.store(true, Ordering::Release);
-        self.wake.notify_one();
+        self.poke();
         true
     }
 
@@ -122,27 +237,32 @@ impl Shared {
         }
     }
 
-    pub(crate) async fn woken(&self) {
-        self.wake.notified().await;
-    }
-
     pub(crate) fn going_away(&self, why: GoingAway) {
         self.state.send_replace(State::GoingAway(why));
         self.changed();
     }
 
-    /// Nothing can be sent any more.
-    pub(crate) fn ended(&self, closed: &Closed) {
+    /// Nothing can be sent any more. `known`: the fates of requests can be told apart.
+    pub(crate) fn ended(&self, closed: &Closed, known: bool) {
+        let mut woken = Vec::new();
+        self.exchange().end(closed);
         self.state.send_replace(State::Closed(closed.clone()));
         self.slots.close();
         self.changed();
+        self.room.notify_one();
+        let mut exchange = self.exchange();
+        exchange.abandon(closed, known, &mut woken);
+        let settled = exchange.take_settled();
+        drop(exchange);
+        self.release(settled);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// The task is no more.
     pub(crate) fn gone(&self) {
         let told = matches!(*self.state.borrow(), State::Closed(_));
         if !told {
-            self.ended(&Closed::end_of_task());
+            self.ended(&Closed::end_of_task(), false);
         }
         self.gone.send_replace(true);
     }

@@ -143,9 +143,14 @@ impl Closed {
     }
 
     pub(crate) fn failed(error: io::Error) -> Closed {
+        let text = match error.kind() {
+            // TLS, which has an end of its own.
+            io::ErrorKind::UnexpectedEof => "the stream was cut off".to_owned(),
+            _ => format!("the connection failed: {error}"),
+        };
         Closed {
             source: Some(Arc::new(error)),
-            ..Closed::new(CloseCause::Lost, None, "the connection failed")
+            ..Closed::new(CloseCause::Lost, None, text)
         }
     }
 

@@ -93,7 +93,7 @@ mod tests {
         waits.sort();
         for second in 0..9 {
             let window = Duration::from_secs(second)..Duration::from_secs(second + 1);
-            let count = waits.iter().filter(|wait| window.contains(wait)).count();
+            let count = waits.iter().filter(|&wait| window.contains(wait)).count();
             assert!((100..=110).contains(&count), "{count} in second {second}");
         }
         assert!(waits[999] <= Duration::from_secs(10));

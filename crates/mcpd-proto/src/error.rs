@@ -8,7 +8,7 @@ use crate::header::Kind;
 #[non_exhaustive]
 pub enum FrameError {
     /// Not version 1: another protocol, or a later one.
-    #[error("version {0} instead of 1; is this an MCP client?")]
+    #[error("version {0} instead of 1; {hint}", hint = hint(*.0))]
     Version(u8),
     /// A priority above 7.
     #[error("priority {0} is above 7")]
@@ -87,6 +87,15 @@ pub enum FrameError {
     /// An ERROR that the sender may not send.
     #[error("a client may only send connection errors, not {0}")]
     ForeignError(ErrorCode),
+}
+
+/// What a first byte that is no version may come from.
+fn hint(version: u8) -> &'static str {
+    match version {
+        // Content types of TLS: an alert or a handshake.
+        21 | 22 => "this is TLS, which only one side speaks: mcps:// is not mcp://",
+        _ => "is this an MCP client?",
+    }
 }
 
 impl FrameError {

@@ -35,6 +35,7 @@ pub(super) struct Shown {
     id: u64,
     addr: String,
     client_id: Option<String>,
+    principal: Option<String>,
     age_seconds: f64,
     /// What follows is null where the connection did not answer in time.
     phase: Option<&'static str>,
@@ -115,6 +116,7 @@ fn show(one: &Connected, described: Option<Described>) -> Shown {
         id: one.peer.connection,
         addr: one.peer.addr.to_string(),
         client_id: one.peer.client_id.as_deref().map(str::to_owned),
+        principal: one.peer.identity.as_ref().map(|who| who.name().to_owned()),
         age_seconds: seconds(Instant::now().saturating_duration_since(one.opened)),
         phase: described.map(|d| d.phase),
         in_flight: described.map(|d| d.in_flight),

@@ -1,5 +1,6 @@
 //! What the admin API asks of the server it is part of. `app` answers it.
 
+use crate::auth::PrincipalView;
 use crate::handler::TopicSeen;
 use crate::router::document::{Document, ETag, Problems};
 use crate::router::store::StoreError;
@@ -224,6 +225,8 @@ pub trait Control: Send + Sync + 'static {
     fn change(&self, change: Change, patience: Duration)
     -> Answer<'_, Result<Written, WriteError>>;
 
+    /// Every principal, in the order of their document.
+    fn principals(&self) -> Vec<PrincipalView>;
     /// The handlers in the order of their names.
     fn handlers(&self) -> Vec<HandlerView>;
 

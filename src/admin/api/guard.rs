@@ -165,7 +165,9 @@ fn is_reading(method: &Method) -> bool {
 }
 
 fn scope_of(method: &Method, path: &str) -> Scope {
-    if is_reading(method) {
+    if path.starts_with("/admin/v1/principals") {
+        Scope::Auth
+    } else if is_reading(method) {
         Scope::Read
     } else if path.starts_with("/admin/v1/routes") {
         Scope::Routes

@@ -9,6 +9,7 @@ mod control;
 mod guard;
 mod handlers;
 mod monitor;
+mod principals;
 mod problem;
 mod routes;
 mod sampling;
@@ -143,6 +144,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
             "/admin/v1/handlers/{name}/endpoints/{endpoint}/restore",
             post(handlers::restore),
         )
+        .route("/admin/v1/principals", get(principals::list))
         .route("/admin/v1/state", get(state::get))
         .route("/admin/v1/drain", post(state::drain))
         .route("/admin/v1/connections", get(connections::list))

@@ -6,7 +6,7 @@ use std::fmt;
 /// Longest pattern, in bytes.
 const MAX_LEN: usize = 255;
 
-/// CLIENT_IDs that a principal may use: a text with `${principal}`, and `*` at its end.
+/// CLIENT_IDs that a principal may use: a text with `${principal}` and `${subject}`, and `*` at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientIdPattern {
     text: String,
@@ -15,17 +15,20 @@ pub struct ClientIdPattern {
 }
 
 impl ClientIdPattern {
-    /// Reads `till-7`, `till-*`, `${principal}` or `${principal}-*`.
+    /// Reads `till-7`, `till-*`, `${subject}` or `${principal}-*`.
     ///
     /// # Errors
     /// It could match no CLIENT_ID.
     pub fn parse(text: &str) -> Result<ClientIdPattern, String> {
         let fixed = text.strip_suffix('*').unwrap_or(text);
         let plain = |c: char| c.is_ascii_alphanumeric() || "._:@-".contains(c);
-        let literal = fixed.replace("${principal}", "");
+        let literal = fixed.replace("${principal}", "").replace("${subject}", "");
         if text.is_empty() || text.len() > MAX_LEN || !literal.chars().all(plain) {
-            return Err("is not a CLIENT_ID; write letters, digits and . _ : @ - with `${principal}` anywhere \
-                        and `*` at the end".to_owned());
+            return Err(
+                "is not a CLIENT_ID; write letters, digits and . _ : @ - with `${principal}` \
+                        and `${subject}` anywhere, and `*` at the end"
+                    .to_owned(),
+            );
         }
         Ok(ClientIdPattern {
             template: Template::parse(fixed)?,
@@ -35,9 +38,10 @@ impl ClientIdPattern {
     }
 
     /// Whether a client of this principal may call itself `client_id`.
-    pub fn matches(&self, client_id: &str, principal: &str) -> bool {
+    pub fn matches(&self, client_id: &str, principal: &str, subject: Option<&str>) -> bool {
         let values = Values {
             principal,
+            subject,
             client_id: None,
         };
         let rest = self.template.strip(client_id, &values);

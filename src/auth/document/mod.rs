@@ -1,4 +1,4 @@
-//! The principals document: who there is, by which tokens, and what they may do.
+//! The principals document: who there is, by which credentials, and what they may do.
 //!
 //! ```yaml
 //! apiVersion: mcpd/v1
@@ -7,18 +7,23 @@
 //!   - name: tills                  # [a-z0-9._-]{1,63}, unique
 //!     tokens:                      # any of them will do; `mcpd token new` makes one
 //!       - {name: 2026-q4, sha256: "<64 hex digits>", expires: "2027-01-01T00:00:00Z"}
-//!     anonymous: false             # true: whoever shows no token; one entry at most
+//!     jwt: [{subject: "till-*", claims: {tenant: acme}}]
+//!     certificates: [{uri: "spiffe://prod/till/*"}, {dns: "*.tills.example"}, {email: "ops@example.org"}]
+//!     anonymous: false             # true: whoever shows nothing; one entry at most
 //!     client_ids: ["till-*"]       # CLIENT_IDs it may use; absent: any, or none
 //!     allow: ["tills/${client_id}/#", "heartbeat"]
 //!     deny: ["tills/+/admin/#"]    # wins over allow; what neither matches is denied
-//!     limits: {connections: 100, in_flight: 1000, requests_per_second: 500, burst: 1000}
+//!     limits: {connections: 100, in_flight: 1000, requests_per_second: 500, burst: 1000,
+//!              bytes_per_second: 1000000, bytes_burst: 4000000}
 //!     priority: {max: 7}
 //! ```
 
 mod client_id;
+mod credentials;
 mod pattern;
 
 pub use client_id::ClientIdPattern;
+pub(super) use credentials::{JwtMatch, SanPattern};
 pub use pattern::{Effect, TopicPattern, Values};
 
 use crate::router::document::reading::{self, Field, Fields, Report};
@@ -31,6 +36,8 @@ pub const MAX_BYTES: usize = 1 << 20;
 const MAX_ENTRIES: usize = 1000;
 /// Most tokens of an entry: the one in use, and those it is changed for.
 const MAX_TOKENS: usize = 16;
+/// Greatest rate of bytes, and as many at once: more than a machine moves.
+const MAX_BYTES_PER_SECOND: u64 = 1 << 40;
 /// Most patterns in a list: a request is held against each.
 const MAX_PATTERNS: usize = 256;
 
@@ -45,6 +52,8 @@ pub struct Policy {
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) tokens: Vec<Token>,
+    pub(super) jwt: Vec<JwtMatch>,
+    pub(super) certificates: Vec<SanPattern>,
     pub(super) anonymous: bool,
     pub(super) client_ids: Option<Vec<ClientIdPattern>>,
     pub(super) allow: Vec<TopicPattern>,
@@ -73,26 +82,40 @@ pub(super) struct Limits {
     pub(super) in_flight: Option<u32>,
     pub(super) requests_per_second: Option<u32>,
     pub(super) burst: Option<u32>,
+    pub(super) bytes_per_second: Option<u64>,
+    pub(super) bytes_burst: Option<u64>,
 }
 
 impl Entry {
-    /// Whether a client that calls itself so may send to this topic.
+    /// Whether a client of whom this is known may send to this topic.
     #[inline]
-    pub(super) fn permits(&self, topic: &str, client_id: Option<&str>) -> bool {
-        let Some(levels) = pattern::Levels::of(topic) else {
-            return false;
-        };
-        let values = Values {
-            principal: &self.name,
-            client_id,
-        };
-        let any = |patterns: &[TopicPattern], effect| {
-            patterns
-                .iter()
-                .any(|one| one.fits(&levels, &values, effect))
-        };
-        any(&self.allow, Effect::Allow) && !any(&self.deny, Effect::Deny)
+    pub(super) fn permits(&self, topic: &str, values: &Values<'_>) -> bool {
+        self.rule(topic, values).0
     }
+
+    /// The same with the pattern that decided it; none did where nothing is said of the topic.
+    #[inline]
+    pub(super) fn rule(&self, topic: &str, values: &Values<'_>) -> (bool, Option<&TopicPattern>) {
+        let Some(levels) = pattern::Levels::of(topic) else {
+            return (false, None);
+        };
+        let allow = first(&self.allow, &levels, values, Effect::Allow);
+        if allow.is_none() {
+            return (false, None);
+        }
+        let deny = first(&self.deny, &levels, values, Effect::Deny);
+        (deny.is_none(), deny.or(allow))
+    }
+}
+
+#[inline]
+fn first<'p>(
+    patterns: &'p [TopicPattern],
+    topic: &pattern::Levels<'_>,
+    values: &Values<'_>,
+    effect: Effect,
+) -> Option<&'p TopicPattern> {
+    patterns.iter().find(|one| one.fits(topic, values, effect))
 }
 
 impl Policy {
@@ -177,6 +200,8 @@ fn entry(item: Field<'_>, report: &mut Report) -> Option<Entry> {
     let known = &[
         "name",
         "tokens",
+        "jwt",
+        "certificates",
         "anonymous",
         "client_ids",
         "allow",
@@ -190,12 +215,18 @@ fn entry(item: Field<'_>, report: &mut Report) -> Option<Entry> {
     let name = fields.require("name", report);
     let name = name.and_then(|field| name_of(&field, report));
     let tokens = fields.get("tokens").map(|field| tokens(&field, report));
+    let jwt = fields.get("jwt");
+    let jwt = jwt.map(|field| credentials::jwts(&field, report));
+    let certificates = fields.get("certificates");
+    let certificates = certificates.map(|field| credentials::certificates(&field, report));
     let anonymous = fields.get("anonymous");
     let anonymous = anonymous.and_then(|field| reading::boolean(&field, report));
     let anonymous = anonymous.unwrap_or(false);
-    let tokens = tokens.unwrap_or_default();
-    if tokens.is_empty() && !anonymous {
-        reading::wrong_at(&place, "has neither tokens nor `anonymous: true`", report);
+    let (tokens, jwt) = (tokens.unwrap_or_default(), jwt.unwrap_or_default());
+    let certificates = certificates.unwrap_or_default();
+    if tokens.is_empty() && jwt.is_empty() && certificates.is_empty() && !anonymous {
+        let message = "has neither tokens nor jwt nor certificates nor `anonymous: true`";
+        reading::wrong_at(&place, message, report);
     }
     let client_ids = fields.get("client_ids");
     let client_ids = client_ids.map(|field| list(&field, ClientIdPattern::parse, report));
@@ -207,6 +238,8 @@ fn entry(item: Field<'_>, report: &mut Report) -> Option<Entry> {
     Some(Entry {
         name: name?,
         tokens,
+        jwt,
+        certificates,
         anonymous,
         client_ids,
         allow: allow.unwrap_or_default(),
@@ -288,12 +321,32 @@ fn token(item: Field<'_>, report: &mut Report) -> Option<Token> {
 }
 
 fn limits(fields: &Fields<'_>, report: &mut Report) -> Limits {
-    let known = &["connections", "in_flight", "requests_per_second", "burst"];
+    let known = &[
+        "connections",
+        "in_flight",
+        "requests_per_second",
+        "burst",
+        "bytes_per_second",
+        "bytes_burst",
+    ];
     let field = fields.get("limits");
     let Some(fields) = field.and_then(|field| Fields::of(field, known, report)) else {
         return Limits::default();
     };
     fields.unknown(report);
+    for (burst, rate) in [
+        ("burst", "requests_per_second"),
+        ("bytes_burst", "bytes_per_second"),
+    ] {
+        if let (Some(field), None) = (fields.get(burst), fields.get(rate)) {
+            reading::wrong(&field, &format!("does nothing without {rate}"), report);
+        }
+    }
+    let mut bytes = |key: &str| {
+        let field = fields.get(key)?;
+        reading::number(&field, 1..=MAX_BYTES_PER_SECOND, report)
+    };
+    let (bytes_per_second, bytes_burst) = (bytes("bytes_per_second"), bytes("bytes_burst"));
     let mut limit = |key: &str| {
         let field = fields.get(key)?;
         reading::number(&field, 1..=10_000_000_u32, report)
@@ -303,6 +356,8 @@ fn limits(fields: &Fields<'_>, report: &mut Report) -> Limits {
         in_flight: limit("in_flight"),
         requests_per_second: limit("requests_per_second"),
         burst: limit("burst"),
+        bytes_per_second,
+        bytes_burst,
     }
 }
 
@@ -312,3 +367,6 @@ fn max_priority(fields: &Fields<'_>, report: &mut Report) -> Option<u8> {
     let max = fields.require("max", report)?;
     reading::number(&max, 0..=7_u8, report)
 }
+
+#[cfg(test)]
+mod properties;

@@ -3,11 +3,15 @@
 use mcpd_proto::topic::{MAX_TOPIC_LEVELS, Pattern};
 use std::fmt;
 
+const PLACEHOLDERS: &str = "there are ${client_id}, ${principal} and ${subject}";
+
 /// What placeholders stand for, for one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Values<'a> {
-    /// `${principal}`: the name of the entry, or the subject of a credential that was matched by a wildcard.
+    /// `${principal}`: the name of the entry.
     pub principal: &'a str,
+    /// `${subject}`: who a JWT or a certificate is about; tokens of a document are about nobody.
+    pub subject: Option<&'a str>,
     /// `${client_id}`: CLIENT_ID of the HELLO, if there was one.
     pub client_id: Option<&'a str>,
 }
@@ -18,6 +22,7 @@ enum Piece {
     Text(Box<str>),
     ClientId,
     Principal,
+    Subject,
 }
 
 impl Piece {
@@ -28,6 +33,7 @@ impl Piece {
             Piece::Text(text) => return Some(text),
             Piece::ClientId => values.client_id?,
             Piece::Principal => values.principal,
+            Piece::Subject => values.subject?,
         };
         // An empty value would make two patterns of different meaning the same.
         (!value.is_empty()).then_some(value)
@@ -40,7 +46,7 @@ impl Piece {
 pub(crate) struct Template(Vec<Piece>);
 
 impl Template {
-    /// Reads a text with `${client_id}` and `${principal}`.
+    /// Reads a text with `${client_id}`, `${principal}` and `${subject}`.
     ///
     /// # Errors
     /// Any other `${…}`.
@@ -53,16 +59,12 @@ impl Template {
             }
             let (name, behind) = after
                 .split_once('}')
-                .ok_or("has a `${` without its `}`; there are ${client_id} and ${principal}")?;
+                .ok_or_else(|| format!("has a `${{` without its `}}`; {PLACEHOLDERS}"))?;
             pieces.push(match name {
                 "client_id" => Piece::ClientId,
                 "principal" => Piece::Principal,
-                _ => {
-                    return Err(
-                        "has a placeholder that is none; there are ${client_id} and ${principal}"
-                            .to_owned(),
-                    );
-                }
+                "subject" => Piece::Subject,
+                _ => return Err(format!("has a placeholder that is none; {PLACEHOLDERS}")),
             });
             rest = behind;
         }
@@ -162,7 +164,7 @@ impl TopicPattern {
     /// use mcpd::auth::{Effect, TopicPattern, Values};
     ///
     /// let own = TopicPattern::parse("devices/dev-${client_id}/#")?;
-    /// let values = Values { principal: "sensors", client_id: Some("7") };
+    /// let values = Values { principal: "sensors", subject: None, client_id: Some("7") };
     /// assert!(own.matches("devices/dev-7/temperature", &values, Effect::Allow));
     /// assert!(!own.matches("devices/dev-8/temperature", &values, Effect::Allow));
     /// # Ok::<(), String>(())
@@ -171,7 +173,8 @@ impl TopicPattern {
         // The rules of patterns hold for whatever the placeholders may stand for.
         let shape = text
             .replace("${client_id}", "x")
-            .replace("${principal}", "x");
+            .replace("${principal}", "x")
+            .replace("${subject}", "x");
         if text.len() > mcpd_proto::topic::MAX_TOPIC_LEN {
             let max = mcpd_proto::topic::MAX_TOPIC_LEN;
             return Err(format!("a pattern has at most {max} bytes"));

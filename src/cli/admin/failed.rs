@@ -1,6 +1,7 @@
 //! Why an admin command came to nothing, for people and for scripts.
 
 use super::answer::Problem;
+use crate::cli::advice;
 use crate::cli::exit::Exit;
 use crate::cli::failure;
 use crate::cli::output::{Output, complain};
@@ -118,12 +119,12 @@ impl Failed {
     /// No answer, by what the HTTP client knows.
     pub(super) fn transport(error: &reqwest::Error, address: &str) -> Failed {
         let cause = innermost(error);
-        if error.is_connect() {
+        let tls = failure::tls_cause(error);
+        // By TLS 1.3 a server refuses a certificate when the client is done with the handshake; it has
+        // not read a request then.
+        if error.is_connect() || tls.is_some_and(is_refusal) {
             let text = format!("cannot connect to {address}: {cause}");
-            let hint = match cause.contains("certificate") {
-                true => "to trust the authority behind it, name its file in SSL_CERT_FILE",
-                false => NOBODY_THERE,
-            };
+            let hint = tls.map_or(NOBODY_THERE, advice::for_tls);
             return Failed::new(Exit::Unreachable, "no_connection", text, hint);
         }
         if error.is_timeout() {
@@ -249,6 +250,25 @@ fn meaning(status: u16) -> (Exit, &'static str, &'static str) {
             "check that client and server are of one version",
         ),
     }
+}
+
+/// Whether a server says that this side's certificate will not do.
+fn is_refusal(error: &rustls::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    let rustls::Error::AlertReceived(alert) = error else {
+        return false;
+    };
+    matches!(
+        alert,
+        Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+    )
 }
 
 /// Whether the answer was no HTTP, or none that can be read.

@@ -2,28 +2,27 @@
 
 mod answer;
 mod failed;
+mod tls;
 
 pub(super) use answer::{Answer, Problem};
 pub(super) use failed::Failed;
 
 use super::output::complain;
 use super::peer::{self, env};
+use super::secret;
 use clap::Args;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use reqwest::{Client, Method, Request, Url, redirect};
-use std::fs::File;
 use std::future::Future;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
+use tls::Tls;
 use tokio::runtime::Runtime;
 
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:8081";
 const DEFAULT_PORT: u16 = 8081;
 /// How long a connection may take to be open, unless there is less time for all of it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest file with a token; a longer one is not a token.
-const MAX_TOKEN: usize = 4096;
 /// Largest answer that is read: pages have a bound, and everything else is small.
 const MAX_ANSWER: usize = 16 << 20;
 
@@ -39,6 +38,8 @@ pub(super) struct Admin {
     /// else none)
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: Tls,
     /// How long each answer may take, with unit
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = peer::duration)]
     admin_timeout: Duration,
@@ -80,7 +81,7 @@ impl Admin {
             complain("warning: the token goes over the network unencrypted; use https or a tunnel");
         }
         Ok(Api {
-            client: client(&base, self.admin_timeout)?,
+            client: self.client(&base)?,
             runtime: Some(peer::runtime().map_err(Failed::from)?),
             base,
             token,
@@ -97,39 +98,33 @@ impl Admin {
     }
 
     fn token(&self) -> Result<Option<HeaderValue>, Failed> {
-        let (text, from) = match (&self.token_file, env("MCPD_ADMIN_TOKEN")) {
-            (Some(path), _) => (read_token(path)?, path.display().to_string()),
-            (None, Some(text)) => (text, "MCPD_ADMIN_TOKEN".to_owned()),
-            (None, None) => return Ok(None),
+        let token = secret::token(self.token_file.as_deref(), "MCPD_ADMIN_TOKEN");
+        let Some(token) = token.map_err(Failed::usage)? else {
+            return Ok(None);
         };
-        let text = text.trim();
-        // The text itself is never shown: it may be all of a secret but for one character.
-        let token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        let header = HeaderValue::try_from(format!("Bearer {text}"));
-        match header {
-            Ok(mut header) if token => {
-                header.set_sensitive(true);
-                Ok(Some(header))
-            }
-            _ => Err(Failed::usage(format!(
-                "{from} does not hold a token: one line of ASCII without spaces"
-            ))),
-        }
+        let header = HeaderValue::try_from(format!("Bearer {token}"));
+        // What was found is ASCII that can be seen.
+        let mut header =
+            header.map_err(|_| Failed::usage("the token cannot be sent".to_owned()))?;
+        header.set_sensitive(true);
+        Ok(Some(header))
     }
-}
 
-fn read_token(path: &Path) -> Result<String, Failed> {
-    let name = path.display();
-    let unreadable = |error| Failed::usage(format!("cannot read the token in {name}: {error}"));
-    let mut text = String::new();
-    let file = File::open(path).map_err(unreadable)?;
-    let read = file.take(MAX_TOKEN as u64 + 1).read_to_string(&mut text);
-    read.map_err(unreadable)?;
-    if text.len() > MAX_TOKEN {
-        let problem = format!("{name} has more than {MAX_TOKEN} bytes, which is no token");
-        return Err(Failed::usage(problem));
+    fn client(&self, base: &Url) -> Result<Client, Failed> {
+        let builder = Client::builder()
+            .user_agent(concat!("mcpd/", env!("CARGO_PKG_VERSION")))
+            // A redirect would take the token to wherever it points.
+            .redirect(redirect::Policy::none())
+            .connect_timeout(self.admin_timeout.min(CONNECT_TIMEOUT))
+            .timeout(self.admin_timeout);
+        // One library for all of mcpd; set before any client looks for it. A second time changes
+        // nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        self.tls.apply(builder, base)?.build().map_err(|error| {
+            let cause = failed::innermost(&error);
+            Failed::usage(format!("cannot prepare for {}: {cause}", base.scheme()))
+        })
     }
-    Ok(text)
 }
 
 /// `http://HOST:PORT`, maybe with a path before `/admin/v1`, `HOST:PORT` or `HOST`.
@@ -169,26 +164,6 @@ fn is_loopback(url: &Url) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let address = bare.parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|ip| ip.is_loopback())
-}
-
-fn client(base: &Url, timeout: Duration) -> Result<Client, Failed> {
-    let builder = Client::builder()
-        .user_agent(concat!("mcpd/", env!("CARGO_PKG_VERSION")))
-        // A redirect would take the token to wherever it points.
-        .redirect(redirect::Policy::none())
-        .connect_timeout(timeout.min(CONNECT_TIMEOUT))
-        .timeout(timeout);
-    // One library for all of mcpd; set before any client looks for it. A second time changes nothing.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = match base.scheme() {
-        "https" => builder,
-        // Spares reading the system's certificates, which a small image does not even have.
-        _ => builder.tls_certs_only([]),
-    };
-    builder.build().map_err(|error| {
-        let cause = failed::innermost(&error);
-        Failed::usage(format!("cannot prepare for {}: {cause}", base.scheme()))
-    })
 }
 
 impl Api {

@@ -65,6 +65,8 @@ fn canonical(doc: &KeyDoc, text: &str) -> String {
 /// A valid value of `doc` that is not its default.
 fn another(doc: &KeyDoc) -> String {
     match doc.kind {
+        _ if doc.key == "auth.jwt.algorithms" => "ES384".to_owned(),
+        _ if doc.key == "auth.jwt.jwks_url" => "https://another/keys".to_owned(),
         Kind::Text { .. } | Kind::Body { .. } => "another".to_owned(),
         Kind::Address => "127.0.0.1:9999".to_owned(),
         Kind::Path => "routes.yaml".to_owned(),
@@ -86,16 +88,47 @@ fn another(doc: &KeyDoc) -> String {
     }
 }
 
+/// What has to be there for `doc` to mean anything.
+fn companions(doc: &KeyDoc) -> Vec<Flag> {
+    let flag = |(key, value): &(&str, &str)| Flag::new(*key, *value, "--with");
+    if doc.key.starts_with("auth.jwt.jwks_") {
+        let company = [
+            ("auth.principals", "p.yaml"),
+            ("auth.jwt.issuer", "i"),
+            ("auth.jwt.audience", "a"),
+        ];
+        return company.iter().map(flag).collect();
+    }
+    let Some((port, _)) = doc
+        .key
+        .split_once(".tls.")
+        .filter(|_| doc.default.is_none())
+    else {
+        return Vec::new();
+    };
+    let files = ["certificate", "key", "client_ca"].map(|field| (field, "companion.pem"));
+    let auth = [("client_auth", "required")];
+    let tls = files.into_iter().chain(auth);
+    let tls = tls.map(|(field, value)| Flag::new(format!("{port}.tls.{field}"), value, "--y"));
+    let listen = Flag::new("admin.listen", "127.0.0.1:9998", "--y");
+    tls.chain((port == "admin").then_some(listen)).collect()
+}
+
+fn with_flags(flags: Vec<Flag>) -> Config {
+    let options = LoadOptions {
+        flags,
+        ..LoadOptions::default()
+    };
+    load(options).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
 #[test]
 fn every_key_reaches_its_own_field_and_only_that() {
-    let before = Config::default();
     for doc in keys::plain_docs() {
-        let value = another(doc);
-        let options = LoadOptions {
-            flags: vec![Flag::new(doc.key, &value, "--x")],
-            ..LoadOptions::default()
-        };
-        let after = load(options).unwrap_or_else(|errors| panic!("{errors}"));
+        let (value, mut flags) = (another(doc), companions(doc));
+        let before = with_flags(flags.clone());
+        flags.push(Flag::new(doc.key, &value, "--x"));
+        let after = with_flags(flags);
         let setting = after
             .effective()
             .into_iter()

@@ -1,8 +1,10 @@
 //! What a user sees of configuration as a whole.
 
+mod auth;
 mod handlers;
 mod keys;
 mod sources;
+mod tls;
 mod values;
 
 use super::*;

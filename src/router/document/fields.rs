@@ -150,6 +150,24 @@ impl<'n> Fields<'n> {
     }
 }
 
+/// The keys of a mapping whose keys are anybody's, with their values.
+pub(crate) fn entries<'n>(
+    field: &Field<'n>,
+    report: &mut Report,
+) -> Option<Vec<(&'n str, Field<'n>)>> {
+    let Value::Mapping(entries) = &field.node.value else {
+        let found = describe(field.node);
+        report.wrong(field, format!("is {found}; write a mapping"));
+        return None;
+    };
+    let entry = |entry: &'n Entry| {
+        let path = format!("{}.{}", field.path, entry.key.escape_debug());
+        let node = &entry.value;
+        (entry.key.as_str(), Field { node, path })
+    };
+    Some(entries.iter().map(entry).collect())
+}
+
 /// The items of a sequence.
 pub(crate) fn items<'n>(field: &Field<'n>, report: &mut Report) -> Option<Vec<Field<'n>>> {
     let Value::Sequence(nodes) = &field.node.value else {

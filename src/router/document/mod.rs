@@ -39,7 +39,9 @@ mod yaml;
 
 /// What reads other small documents as strictly as this one.
 pub(crate) mod reading {
-    pub(crate) use super::fields::{Field, Fields, Report, boolean, items, text, whole as number};
+    pub(crate) use super::fields::{
+        Field, Fields, Report, boolean, entries, items, text, whole as number,
+    };
     use super::problem::{DocumentError, Problem, Problems};
     use super::yaml::{Meaning, Value, meaning};
 

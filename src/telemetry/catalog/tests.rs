@@ -1,12 +1,7 @@
-//! The catalogue against the page of documentation and against these sources.
+//! `docs/metrics.md`, made from the catalogue; and the catalogue against the sources.
 
 use super::*;
 use std::collections::BTreeSet;
-
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/telemetry");
-const BEGIN: &str = "<!-- generated from src/telemetry/catalog.rs; UPDATE_DOCS=1 cargo test -p mcpd metrics_md rewrites it -->\n";
-const END: &str = "<!-- end of the generated part -->\n";
 
 /// The tables of `docs/metrics.md`.
 fn reference_markdown() -> String {
@@ -45,6 +40,11 @@ fn shown((label, values): &(&str, Values)) -> String {
         }
     }
 }
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/telemetry");
+const BEGIN: &str = "<!-- generated from src/telemetry/catalog.rs; UPDATE_DOCS=1 cargo test -p mcpd metrics_md rewrites it -->\n";
+const END: &str = "<!-- end of the generated part -->\n";
 
 #[test]
 fn metrics_md_is_up_to_date() {

@@ -17,6 +17,9 @@ pub(crate) mod mcp;
 pub(crate) mod nats;
 pub(crate) mod open;
 mod redis;
+pub(crate) mod transport;
+
+use transport::Transport;
 
 /// Bytes of a request's body: the small message all figures are about.
 const BODY: usize = 64;
@@ -117,7 +120,7 @@ pub(crate) struct Outcome {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Transport,
     wire: Wire,
     input: Box<[u8]>,
     held: usize,
@@ -139,6 +142,17 @@ impl Load {
         connections: u16,
         depth: u16,
     ) -> Result<Self> {
+        let connect = |_| {
+            let stream = TcpStream::connect(addr).context("cannot connect")?;
+            prepare(&stream)?;
+            Ok(Transport::Plain(stream))
+        };
+        let streams = (0..connections).map(connect).collect::<Result<Vec<_>>>()?;
+        Load::over(protocol, streams, depth)
+    }
+
+    /// The same over connections that are there.
+    pub(crate) fn over(protocol: Protocol, streams: Vec<Transport>, depth: u16) -> Result<Self> {
         ensure!(depth > 0, "a closed loop needs a request under way");
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut load = Load {
@@ -147,11 +161,9 @@ impl Load {
             depth,
             output: Vec::new(),
         };
-        for index in 0..connections {
-            let stream = TcpStream::connect(addr).context("cannot connect")?;
-            prepare(&stream)?;
-            let data = epoll::EventData::new_u64(u64::from(index));
-            epoll::add(&load.epoll, &stream, data, epoll::EventFlags::IN)?;
+        for (index, stream) in (0..).zip(streams) {
+            let data = epoll::EventData::new_u64(index);
+            epoll::add(&load.epoll, stream.socket(), data, epoll::EventFlags::IN)?;
             load.connections.push(Connection {
                 stream,
                 wire: Wire::new(protocol, depth),
@@ -226,7 +238,7 @@ impl Connection {
 }
 
 /// Sends one request and waits for its answer.
-pub(crate) fn echo_once(protocol: Protocol, mut stream: &TcpStream) -> Result<()> {
+pub(crate) fn echo_once(protocol: Protocol, mut stream: impl Read + Write) -> Result<()> {
     let mut wire = Wire::new(protocol, 1);
     let mut output = Vec::new();
     wire.request(&mut output);

@@ -13,6 +13,7 @@ use crate::micro;
 use crate::server::{self, Name, Target};
 
 mod admin;
+mod client;
 mod codec;
 mod echo;
 mod hop;
@@ -22,6 +23,7 @@ mod lookup;
 mod overload;
 mod startup;
 mod telemetry;
+mod tls;
 
 /// A kind of figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +38,12 @@ pub(crate) enum Section {
     Admin,
     HttpHop,
     Hop,
+    Tls,
+    Client,
 }
 
 /// In the order in which they are measured.
-pub(crate) const ALL: [Section; 10] = [
+pub(crate) const ALL: [Section; 12] = [
     Section::Echo,
     Section::Idle,
     Section::Startup,
@@ -50,6 +54,8 @@ pub(crate) const ALL: [Section; 10] = [
     Section::Admin,
     Section::HttpHop,
     Section::Hop,
+    Section::Tls,
+    Section::Client,
 ];
 
 /// What is measured, and how long.
@@ -106,6 +112,10 @@ struct Record {
     http_hop: Option<http_hop::HttpHop>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hop: Option<hop::Hops>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<tls::Tls>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<client::ClientCost>,
 }
 
 /// Measures the given sections, prints them as they are ready and writes the record if asked to.
@@ -143,6 +153,8 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         admin: None,
         http_hop: None,
         hop: None,
+        tls: None,
+        client: None,
     };
     println!("{}", record.machine.summary());
     for (name, version) in &record.versions {
@@ -160,6 +172,8 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             Section::Admin => record.admin = admin::measure(&plan)?,
             Section::HttpHop => record.http_hop = http_hop::measure(&plan, &options.haproxy)?,
             Section::Hop => record.hop = hop::measure(&plan)?,
+            Section::Tls => record.tls = tls::measure(&plan)?,
+            Section::Client => record.client = client::measure(&plan)?,
         }
     }
     if let Some(path) = &options.json {

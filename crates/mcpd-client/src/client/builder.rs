@@ -3,6 +3,7 @@
 use super::{Client, Inner};
 use crate::address;
 use crate::connector::{Connector, TcpConnector};
+use crate::credentials::Credentials;
 use crate::driver::now;
 use crate::error::{Error, Result};
 use crate::options::ConnectOptions;
@@ -11,6 +12,8 @@ use crate::random::Random;
 use crate::resolve::Names;
 use crate::retry::{Backoff, Budget, BudgetSettings, RetrySettings};
 use crate::throttle::ConnectLimit;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use mcpd_proto::session::HeartbeatSettings;
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -25,6 +28,7 @@ pub struct ClientBuilder {
     has_client_id: bool,
     connector: Arc<dyn Connector>,
     limit: ConnectLimit,
+    fail_fast: bool,
     plan: PlanSettings,
     max_waiting: usize,
     timeout: Option<Duration>,
@@ -73,6 +77,7 @@ impl ClientBuilder {
             has_client_id: false,
             connector: Arc::new(TcpConnector),
             limit: ConnectLimit::process(),
+            fail_fast: false,
             plan: PlanSettings {
                 min: 1,
                 max: MAX_CONNECTIONS,
@@ -100,6 +105,22 @@ impl ClientBuilder {
     /// loopback address or with [`ClientBuilder::allow_plaintext_token`].
     pub fn token(mut self, token: impl Into<Vec<u8>>) -> ClientBuilder {
         self.options = self.options.token(token);
+        self
+    }
+
+    /// Asks for the token of each new connection: see [`Credentials`], and
+    /// [`TokenFile`](crate::TokenFile) for one that is ready. Otherwise as [`ClientBuilder::token`],
+    /// which it replaces.
+    pub fn credentials(mut self, credentials: impl Credentials) -> ClientBuilder {
+        self.options = self.options.credentials(credentials);
+        self
+    }
+
+    /// How connections to `mcps://` addresses are secured (default: [`Tls::new`]). With it other
+    /// addresses are refused.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> ClientBuilder {
+        self.options = self.options.tls(tls);
         self
     }
 
@@ -147,6 +168,14 @@ impl ClientBuilder {
     /// route's time holds, and without servers a call waits until there are some.
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> ClientBuilder {
         self.timeout = timeout.into();
+        self
+    }
+
+    /// Whether calls are told at once when the last attempt at every address has failed and there is
+    /// no connection (default: `false`, they wait within their time for an attempt that succeeds).
+    /// Attempts go on behind their backs.
+    pub fn fail_fast(mut self, at_once: bool) -> ClientBuilder {
+        self.fail_fast = at_once;
         self
     }
 
@@ -230,8 +259,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How streams are opened: by TLS, through a proxy, over a Unix socket. Default is
-    /// [`TcpConnector`].
+    /// How streams are opened: through a proxy, over a Unix socket. With `mcps://` TLS is spoken over
+    /// what it gives. Default is [`TcpConnector`].
     pub fn connector(mut self, connector: impl Connector) -> ClientBuilder {
         self.connector = Arc::new(connector);
         self
@@ -246,6 +275,12 @@ impl ClientBuilder {
     /// or none will have this client.
     pub async fn build(self) -> Result<Client> {
         let until = now().checked_add(self.connect_timeout);
+        let secure = address::parse_list(&self.addresses)?.secure;
+        self.options
+            .clone()
+            .for_scheme(secure)?
+            .check_files()
+            .await?;
         let client = self.build_lazy()?;
         // A place that is taken and not used.
         client.0.pool.lease(until).await?;
@@ -259,9 +294,10 @@ impl ClientBuilder {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a setting that cannot be, or without a runtime.
     pub fn build_lazy(self) -> Result<Client> {
-        let places = address::parse_list(&self.addresses)?;
+        let found = address::parse_list(&self.addresses)?;
+        let options = self.options.for_scheme(found.secure)?;
         // What is wrong with HELLO is wrong on every connection.
-        self.options.hello_meta()?;
+        options.hello_meta()?;
         if self.plan.min > self.plan.max {
             let text = "min_connections is above max_connections";
             return Err(Error::invalid(text));
@@ -273,15 +309,16 @@ impl ClientBuilder {
         let plan_random = Random::seeded(random.next());
         let pool = Arc::new(Pool::new(self.max_waiting, self.plan.pending, random));
         let names = Names::new(
-            places,
+            found.places,
             self.connector.clone(),
             self.connect_timeout,
             self.resolve_every,
         );
         let dialler = Dialler {
             connector: self.connector,
-            options: self.options,
+            options,
             limit: self.limit,
+            fail_fast: self.fail_fast,
         };
         let keeper = Keeper::new(pool.clone(), self.plan, dialler, names, plan_random);
         runtime.spawn(keeper.run());

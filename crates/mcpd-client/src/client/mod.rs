@@ -7,6 +7,7 @@ mod service;
 
 pub use builder::ClientBuilder;
 
+use crate::connection::Connection;
 use crate::driver::now;
 use crate::error::{Error, ErrorClass, ErrorKind, Result};
 use crate::pool::Pool;
@@ -77,7 +78,8 @@ impl Drop for Inner {
 
 impl Client {
     /// Begins with the servers' addresses: `mcp://host:8080,host2:8080`, the scheme and the port
-    /// (8080) may be left out. A name may stand for several addresses.
+    /// (8080) may be left out. A name may stand for several addresses. `mcps://`, which needs the
+    /// feature `tls`, holds for all of them.
     pub fn builder(addresses: impl Into<String>) -> ClientBuilder {
         ClientBuilder::new(addresses.into())
     }
@@ -138,6 +140,19 @@ impl Client {
                 }
             },
         }
+    }
+
+    /// One of the connections, connecting first if need be: for what concerns a single one, such as
+    /// what its server says of itself. The client goes on keeping it; when it ends, this handle does
+    /// not move on.
+    ///
+    /// # Errors
+    /// [`Connect`](crate::ErrorKind::Connect) when there was none within the client's usual time.
+    pub async fn connection(&self) -> Result<Connection> {
+        let deadline = self.0.timeout.and_then(|time| now().checked_add(time));
+        // The place on it is given back.
+        let lease = self.0.pool.lease(deadline).await?;
+        Ok(lease.link.connection.clone())
     }
 
     /// Ends the client for all its handles: calls that were not sent are refused with

@@ -3,6 +3,7 @@
 use super::{Client, Inner, Notifier};
 use crate::driver::now;
 use crate::error::{Error, ErrorClass, ErrorKind, Result};
+use crate::exchange::Attempt;
 use crate::pool::{Lease, Link};
 use crate::random;
 use crate::reply::Answer;
@@ -11,7 +12,6 @@ use crate::retry::{Journey, Verdict};
 use crate::telemetry;
 use crate::trace;
 use mcpd_proto::{ErrorCode, Qos};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 impl RequestBuilder<Client> {
@@ -24,9 +24,9 @@ impl RequestBuilder<Client> {
     /// [`Error`]: its [`kind`](Error::kind) says what went wrong with the last attempt, its
     /// [`class`](Error::class) whether any attempt ran.
     pub async fn send(self) -> Result<Answer> {
-        let topic = self.parts.topic.clone();
-        let call = Call::new(&self.target.0, self.parts)?;
-        telemetry::in_span(&topic, call.run(&self.target.0, None)).await
+        let client = &*self.target.0;
+        let mut call = Call::new(client, self.parts)?;
+        call.run(client, None).await
     }
 }
 
@@ -39,13 +39,12 @@ impl RequestBuilder<Notifier> {
     /// As [`RequestBuilder::send`], as far as it is known before the request is on its way.
     pub async fn send(self) -> Result<()> {
         let client = self.target.0;
-        let call = Call::new(&client.0, self.parts)?;
+        let mut call = Call::new(&client.0, self.parts)?;
+        call.parts.check_topic()?;
         let lease = client.0.pool.lease(call.journey.deadline()).await;
         let lease = lease.map_err(|error| error.with_attempts(0))?;
         tokio::spawn(async move {
-            let topic = call.parts.topic.clone();
-            let run = call.run(&client.0, Some(lease));
-            if let Err(error) = telemetry::in_span(&topic, run).await {
+            if let Err(error) = call.run(&client.0, Some(lease)).await {
                 telemetry::notification_lost(&error);
             }
         });
@@ -65,7 +64,6 @@ struct Call {
 impl Call {
     fn new(client: &Inner, mut parts: Parts) -> Result<Call> {
         parts.check()?;
-        parts.check_topic()?;
         if parts.qos == Qos::EffectivelyOnce && !client.has_client_id {
             let text = "QoS 2 needs a client id: set it on the client";
             return Err(Error::invalid(text));
@@ -87,42 +85,47 @@ impl Call {
         })
     }
 
-    async fn run(self, client: &Inner, lease: Option<Lease>) -> Result<Answer> {
+    async fn run(&mut self, client: &Inner, lease: Option<Lease>) -> Result<Answer> {
         let began = self.began;
         client.budget().request(began);
-        let result = self.attempts(client, lease).await;
+        let result = match telemetry::Span::of(&self.parts.topic) {
+            None => self.attempts(client, lease).await,
+            Some(span) => span.around(self.attempts(client, lease)).await,
+        };
         let took = telemetry::TIMES.then(|| now().saturating_duration_since(began));
         telemetry::done(&result, took);
         result
     }
 
-    async fn attempts(mut self, client: &Inner, mut lease: Option<Lease>) -> Result<Answer> {
-        let deadline = self.journey.deadline();
+    async fn attempts(&mut self, client: &Inner, mut lease: Option<Lease>) -> Result<Answer> {
+        // One look at the clock serves all that happens at once.
+        let mut at = lease.is_none().then_some(self.began);
         loop {
-            let place = match lease.take() {
+            let mut place = match lease.take() {
                 Some(lease) => lease,
-                None => match client.pool.lease(deadline).await {
+                None => match self.lease(client).await {
                     Ok(lease) => lease,
                     Err(error) => return Err(self.journey.conclude(error)),
                 },
             };
-            let link = place.link.clone();
-            let parts = self.depart(&link);
-            let error = match place.call(parts, deadline).await {
+            let at = at.take().filter(|_| !place.waited()).unwrap_or_else(now);
+            let attempt = self.depart(&place.link, at);
+            let error = match place.call(&attempt, at).await {
                 Ok(answer) => {
-                    link.set_proved();
-                    self.confirm(&link);
+                    place.link.set_proved();
+                    self.confirm(&place.link);
                     return Ok(answer);
                 }
                 Err(error) => error,
             };
-            note(client, &link, &error);
+            let link = &place.link;
+            note(client, link, &error);
             match self.journey.judge(&error, now(), client.pool.random()) {
                 Verdict::Elsewhere => {}
                 Verdict::Again(pause) if wait(client, &error, pause).await => {}
                 Verdict::Again(_) | Verdict::Tell => {
                     if error.class() == ErrorClass::Executed {
-                        self.confirm(&link);
+                        self.confirm(link);
                     }
                     return Err(self.journey.conclude(error));
                 }
@@ -130,19 +133,30 @@ impl Call {
         }
     }
 
+    async fn lease(&self, client: &Inner) -> Result<Lease> {
+        if let Some(lease) = client.pool.try_lease()? {
+            return Ok(lease);
+        }
+        // The connection will look; but nobody is to wait for one to hear this.
+        self.parts.check_topic()?;
+        client.pool.lease(self.journey.deadline()).await
+    }
+
     /// What goes out this time.
-    fn depart(&mut self, link: &Link) -> Parts {
-        let mut parts = self.parts.clone();
-        parts.dup |= self.journey.is_copy();
+    fn depart(&mut self, link: &Link, now: Instant) -> Attempt<'_> {
+        let dup = self.parts.dup || self.journey.is_copy();
         let incarnation = link.connection.server().incarnation;
-        // The age of a message counts only where there is an id to tell copies by.
-        let at = self.message_id.map_or(self.began, |_| now());
-        self.journey.depart(at, incarnation, &mut parts.meta);
-        parts
+        let stamp = self.journey.depart(now, incarnation);
+        Attempt {
+            parts: &self.parts,
+            dup,
+            stamp,
+            deadline: self.journey.deadline(),
+        }
     }
 
     /// The outcome has arrived: the server need not keep it.
-    fn confirm(&self, link: &Arc<Link>) {
+    fn confirm(&self, link: &Link) {
         if let (Qos::EffectivelyOnce, Some(id)) = (self.parts.qos, self.message_id)
             && !link.connection.shared().confirm(id)
         {

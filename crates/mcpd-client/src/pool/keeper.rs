@@ -29,6 +29,8 @@ pub(crate) struct Dialler {
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) options: ConnectOptions,
     pub(crate) limit: ConnectLimit,
+    /// Calls are told of a failure that may pass.
+    pub(crate) fail_fast: bool,
 }
 
 pub(crate) struct Keeper {
@@ -139,7 +141,7 @@ impl Keeper {
                 Ok((task, result)) => Event::Dialled(task, result),
                 // A connector of somebody else's may do this.
                 Err(error) => {
-                    let failed = Error::connect("the connector panicked");
+                    let failed = Error::connect("the connector or what gives the token panicked");
                     Event::Dialled(error.id(), Err(failed))
                 }
             },
@@ -290,17 +292,27 @@ impl Keeper {
             let usable = kept.filter(|kept| !kept.link.is_refusing());
             usable.map(|kept| kept.link.clone()).collect::<Vec<_>>()
         };
-        let hopeless = self.plan.is_hopeless();
-        let refused = self.last_error.clone().filter(|_| hopeless);
         let view = View {
             open: of(Stage::Open),
             leaving: of(Stage::Leaving),
-            failure: refused.map(Failure::Refused),
+            failure: self.failure(),
             last_error: self.last_error.clone(),
             finished: false,
         };
         self.shown.set(view.counts(), self.dials.len());
         self.pool.view.send_replace(view);
+    }
+
+    /// What calls are told rather than left to wait.
+    fn failure(&self) -> Option<Failure> {
+        let last = self.last_error.clone()?;
+        if self.dialler.fail_fast && self.plan.is_failing() {
+            Some(Failure::Failing(last))
+        } else if self.plan.is_hopeless() {
+            Some(Failure::Refused(last))
+        } else {
+            None
+        }
     }
 
     /// Takes nothing new, and gives what is under way its time.

@@ -2,13 +2,14 @@
 
 use crate::connection::Connection;
 use crate::error::{Error, ErrorClass, ErrorKind, Result};
+use crate::exchange::Attempt;
 use crate::random::Random;
 use crate::reply::Answer;
-use crate::request::Parts;
+use crate::shared::Place;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
-use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
+use tokio::sync::TryAcquireError;
 
 /// A connection, and what is learnt by using it.
 #[derive(Debug)]
@@ -63,26 +64,35 @@ impl Link {
         if self.is_refusing() {
             return Err(TryAcquireError::Closed);
         }
-        let slots = self.connection.shared().slots.clone();
-        Ok(self.lease(slots.try_acquire_owned()?))
+        self.connection.shared().try_place()?.used();
+        Ok(self.lease())
     }
 
-    fn lease(self: &Arc<Link>, slot: OwnedSemaphorePermit) -> Lease {
+    /// For whoever has taken a place.
+    fn lease(self: &Arc<Link>) -> Lease {
         let load = self.load();
         if load > self.peak.load(Ordering::Relaxed) {
             self.peak.store(load, Ordering::Relaxed);
         }
         let link = self.clone();
-        Lease { link, slot, load }
+        Lease {
+            link,
+            held: true,
+            waited: false,
+            load,
+        }
     }
 
     /// Waits for a place, in the order of the calls; `None` when the connection has
     /// ended or takes nothing new.
     pub(super) async fn wait(self: Arc<Link>) -> Option<Lease> {
-        let slots = self.connection.shared().slots.clone();
-        let slot = slots.acquire_owned().await.ok()?;
+        let place = self.connection.shared().place().await?;
         // It may have said so meanwhile.
-        (!self.is_refusing()).then(|| self.lease(slot))
+        if self.is_refusing() {
+            return None;
+        }
+        place.used();
+        Some(self.lease())
     }
 }
 
@@ -90,7 +100,9 @@ impl Link {
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) link: Arc<Link>,
-    slot: OwnedSemaphorePermit,
+    /// No request has taken the place.
+    held: bool,
+    waited: bool,
     load: usize,
 }
 
@@ -100,10 +112,32 @@ impl Lease {
         self.load
     }
 
-    /// Sends a request and waits for its final answer.
-    pub(crate) async fn call(self, parts: Parts, deadline: Option<Instant>) -> Result<Answer> {
-        let Lease { link, slot, .. } = self;
-        link.connection.call(parts, Some(slot), deadline).await
+    /// Whether time passed before it was free.
+    pub(crate) fn waited(&self) -> bool {
+        self.waited
+    }
+
+    pub(super) fn set_waited(&mut self) {
+        self.waited = true;
+    }
+
+    /// Sends a request in this place, once, and waits for its final answer.
+    pub(crate) fn call(
+        &mut self,
+        attempt: &Attempt<'_>,
+        now: Instant,
+    ) -> impl Future<Output = Result<Answer>> {
+        self.held = false;
+        let place = Place::held(self.link.connection.shared());
+        self.link.connection.call_in(place, attempt, now)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.held {
+            drop(Place::held(self.link.connection.shared()));
+        }
     }
 }
 
@@ -126,6 +160,8 @@ pub(crate) struct View {
 pub(super) enum Failure {
     /// No server will have this client.
     Refused(Arc<Error>),
+    /// No server can be reached just now, and calls do not wait.
+    Failing(Arc<Error>),
     Closed(&'static str),
 }
 
@@ -136,6 +172,7 @@ impl Failure {
                 .with_code(why.code())
                 .with_source(why.clone())
                 .unsent(),
+            Failure::Failing(why) => why.again().unsent(),
             // Not `Closed`, which would mean that another connection may do.
             Failure::Closed(text) => {
                 Error::new(ErrorKind::Shutdown, ErrorClass::NotExecuted, *text).unsent()

@@ -60,6 +60,17 @@ impl Pool {
         &self.random
     }
 
+    /// A place on a connection, if one is free.
+    ///
+    /// # Errors
+    /// No server will have this client; the client is closed.
+    pub(crate) fn try_lease(&self) -> Result<Option<Lease>> {
+        match self.pick()? {
+            Picked::Lease(lease) => Ok(Some(lease)),
+            Picked::Full(_) | Picked::None => Ok(None),
+        }
+    }
+
     /// A place on a connection: at once if one is free, else when one is.
     ///
     /// # Errors
@@ -81,6 +92,12 @@ impl Pool {
     }
 
     async fn wait_for_lease(&self) -> Result<Lease> {
+        let mut lease = self.next_lease().await?;
+        lease.set_waited();
+        Ok(lease)
+    }
+
+    async fn next_lease(&self) -> Result<Lease> {
         let mut changes = self.view.subscribe();
         loop {
             changes.borrow_and_update();

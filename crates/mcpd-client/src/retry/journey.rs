@@ -2,8 +2,9 @@
 
 use super::Backoff;
 use crate::error::{Error, ErrorClass, ErrorKind};
+use crate::exchange::Stamp;
 use crate::random::Random;
-use mcpd_proto::{ErrorCode, MetaBuf, Qos};
+use mcpd_proto::{ErrorCode, Qos};
 use std::time::{Duration, Instant};
 
 /// How requests are sent again.
@@ -77,19 +78,17 @@ impl Journey {
         self.may_have_run
     }
 
-    /// An attempt goes out on a connection whose memory of ids is `incarnation`. Writes into `meta`
-    /// what the protocol wants of a request with a MESSAGE_ID.
-    pub(crate) fn depart(
-        &mut self,
-        now: Instant,
-        incarnation: Option<[u8; 16]>,
-        meta: &mut MetaBuf,
-    ) {
+    /// An attempt goes out on a connection whose memory of ids is `incarnation`. Gives what the
+    /// protocol wants of a request with a MESSAGE_ID.
+    pub(crate) fn depart(&mut self, now: Instant, incarnation: Option<[u8; 16]>) -> Option<Stamp> {
         self.attempts = self.attempts.saturating_add(1);
-        let Some(id) = self.message_id else { return };
-        meta.set_message_id(id);
+        let mut stamp = Stamp {
+            message_id: self.message_id?,
+            age_ms: None,
+            incarnation: None,
+        };
         if self.told {
-            return;
+            return Some(stamp);
         }
         // As long as no attempt may have run, this one is the first.
         let first = match self.first {
@@ -101,16 +100,14 @@ impl Journey {
         };
         let age = now.saturating_duration_since(first.at);
         if !age.is_zero() {
-            meta.set_age_ms(u32::try_from(age.as_millis()).unwrap_or(u32::MAX));
+            stamp.age_ms = Some(u32::try_from(age.as_millis()).unwrap_or(u32::MAX));
         }
         // At least once means that a re-run is accepted, so the memory asked is the current one.
-        let asked = match self.qos {
+        stamp.incarnation = match self.qos {
             Qos::EffectivelyOnce => first.incarnation,
             _ => incarnation,
         };
-        if let Some(incarnation) = asked {
-            meta.set_incarnation(incarnation);
-        }
+        Some(stamp)
     }
 
     /// An attempt has failed: what to do.

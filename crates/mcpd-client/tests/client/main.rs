@@ -10,10 +10,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod credentials;
 mod faults;
 mod features;
 mod hostile;
+mod laps;
 mod moving;
 mod pool;
 mod props;
 mod retries;
+mod storm;

@@ -57,7 +57,7 @@ async fn the_first_connection_tells_what_is_wrong() {
 async fn settings_that_cannot_be_are_refused_before_anything_is_tried() {
     let net = Net::default();
     for (builder, why) in [
-        (net.client_of("mcps://a"), "TLS"),
+        (net.client_of("mcps://a,mcp://b"), "one scheme"),
         (net.client_of("a:b"), "port"),
         (net.client(&[1]).client_id("a b"), "CLIENT_ID"),
         (

@@ -274,6 +274,37 @@ async fn a_server_that_refuses_everything_gets_a_fifth_more_and_ten_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_for_its_pause_is_counted_and_the_budget_is_exact() {
+    let net = Net::default();
+    let (client, mut peer, _server) = one(&net, net.client(&[1]).max_connections(1)).await;
+    let calls: Vec<_> = (0..500).map(|_| spawn(client.request("t"))).collect();
+    let mut meta = MetaBuf::new();
+    meta.set_retry_after(5 * SECOND);
+    for ask in peer.requests(500).await {
+        peer.fail(ask.seq, ErrorCode::OVERLOADED, b"", &meta).await;
+    }
+    let refused = now();
+    tokio::time::sleep(SECOND).await;
+    // A fifth of 500 and ten for each of ten seconds wait; the others were told at once.
+    let told = calls.iter().filter(|call| call.is_finished()).count();
+    assert_eq!(told, 500 - 100 - 100);
+    for _ in 0..200 {
+        let ask = peer.request().await;
+        let waited = now() - refused;
+        assert!(
+            (5 * SECOND..=10 * SECOND + SECOND / 10).contains(&waited),
+            "{waited:?}"
+        );
+        peer.respond(&ask, b"").await;
+    }
+    let mut failed = 0;
+    for call in calls {
+        failed += u32::from(call.await.unwrap().is_err());
+    }
+    assert_eq!(failed, 300);
+}
+
+#[tokio::test(start_paused = true)]
 async fn retries_can_be_turned_off() {
     let net = Net::default();
     let (client, mut peer, _server) = one(&net, net.client(&[1]).max_attempts(1)).await;

@@ -49,6 +49,8 @@ pub(crate) struct Peer<S> {
     got: VecDeque<Got>,
     /// The client's HELLO.
     pub(crate) hello: Option<Vec<u8>>,
+    /// Clients with another token than this are turned away.
+    pub(crate) demands: Option<Vec<u8>>,
     /// Heartbeats that asked for an answer, and answers.
     pub(crate) beats: usize,
     pub(crate) answers_beats: bool,
@@ -82,6 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             deframer: Deframer::new(),
             got: VecDeque::new(),
             hello: None,
+            demands: None,
             beats: 0,
             answers_beats: true,
         }
@@ -167,6 +170,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
                     self.got.push_back(Got::Error(code, text.to_owned()));
                 }
                 ServerEvent::Hello(hello) => {
+                    let shown = hello.meta.auth_token();
+                    if self.demands.is_some() && self.demands.as_deref() != shown {
+                        self.end(ErrorCode::UNAUTHENTICATED, "no").await;
+                        return false;
+                    }
                     self.hello = Some(hello.meta.as_bytes().to_vec());
                     self.session.welcome(Welcome::default(), &mut out);
                 }
@@ -187,6 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// Sends bytes as they are. A client that is gone does not mind.
     pub(crate) async fn raw(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).await;
+        let _ = self.stream.flush().await;
     }
 
     pub(crate) async fn respond(&mut self, ask: &Ask, body: &[u8]) {

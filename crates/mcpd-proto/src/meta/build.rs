@@ -19,7 +19,7 @@ use std::time::Duration;
 /// assert!(meta.set_client_id("a/b").is_err());
 /// # Ok::<(), mcpd_proto::MetaError>(())
 /// ```
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct MetaBuf {
     bytes: Vec<u8>,
     present: u64,
@@ -297,6 +297,21 @@ impl From<Meta<'_>> for MetaBuf {
             bytes: meta.block.to_vec(),
             present: meta.present,
         }
+    }
+}
+
+impl Clone for MetaBuf {
+    fn clone(&self) -> MetaBuf {
+        MetaBuf {
+            bytes: self.bytes.clone(),
+            present: self.present,
+        }
+    }
+
+    /// Into the memory that is there.
+    fn clone_from(&mut self, other: &MetaBuf) {
+        self.bytes.clone_from(&other.bytes);
+        self.present = other.present;
     }
 }
 

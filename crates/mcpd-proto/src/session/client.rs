@@ -1,8 +1,8 @@
 //! The client's end of a connection.
 
 use super::Ended;
-use super::in_flight::InFlight;
 use super::link::{Link, LinkReport};
+use super::seq_table::SeqTable;
 use super::settings::ClientSettings;
 use crate::code::ErrorCode;
 use crate::deframe::{RawFrame, Rules};
@@ -84,7 +84,7 @@ struct Sent {
 #[derive(Debug)]
 pub struct Client {
     settings: ClientSettings,
-    in_flight: InFlight<Sent>,
+    in_flight: SeqTable<Sent>,
     next_seq: u16,
     link: Link,
     max_payload: u32,
@@ -98,7 +98,7 @@ impl Client {
     /// A connection established at `now`.
     pub fn new(settings: ClientSettings, now: Instant) -> Client {
         Client {
-            in_flight: InFlight::new(),
+            in_flight: SeqTable::default(),
             next_seq: 1,
             link: Link::new(settings.heartbeat, now),
             max_payload: SERVER_MAX_PAYLOAD,
@@ -324,8 +324,8 @@ impl Client {
                 Fate::Unknown
             }
         };
-        self.in_flight
-            .drain()
+        std::mem::take(&mut self.in_flight)
+            .into_iter()
             .map(|(seq, sent)| (seq, fate(sent)))
             .collect()
     }

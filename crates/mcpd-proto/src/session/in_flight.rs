@@ -51,10 +51,6 @@ impl<T> InFlight<T> {
         !self.entries.is_empty() && self.entries.contains_key(&seq)
     }
 
-    pub(super) fn get_mut(&mut self, seq: u16) -> Option<&mut T> {
-        self.entries.get_mut(&seq)
-    }
-
     pub(super) fn insert(&mut self, seq: u16, entry: T) {
         self.entries.insert(seq, entry);
     }
@@ -65,10 +61,6 @@ impl<T> InFlight<T> {
             self.entries = HashMap::default();
         }
         removed
-    }
-
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = (u16, T)> {
-        std::mem::take(&mut self.entries).into_iter()
     }
 
     pub(super) fn release(&mut self) {

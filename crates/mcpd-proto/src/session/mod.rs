@@ -18,12 +18,14 @@ mod client;
 mod event;
 mod in_flight;
 mod link;
+mod seq_table;
 mod server;
 mod settings;
 
 pub use client::{Client, ClientEvent, Fate, SendError};
 pub use event::{Admitted, ServerEvent};
 pub use link::{HeartbeatSettings, LinkReport};
+pub use seq_table::SeqTable;
 pub use server::Server;
 pub use settings::{ClientSettings, ServerSettings, Welcome};
 

@@ -105,6 +105,11 @@ impl Endpoints {
         !self.0.is_empty() && self.0.iter().all(|endpoint| endpoint.refused)
     }
 
+    /// Whether nothing is known to be behind any of them, by the last attempt at each.
+    pub(super) fn all_failing(&self) -> bool {
+        self.0.iter().all(|endpoint| endpoint.failures > 0)
+    }
+
     /// Whether there is another address, which may be dialled, with less reason to avoid its server
     /// than the one met at this address.
     pub(super) fn has_better(&self, than: SocketAddr, avoid: &Avoid, now: Instant) -> bool {

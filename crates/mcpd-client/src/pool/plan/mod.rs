@@ -271,8 +271,17 @@ impl Plan {
 
     /// Whether every known address has said that it will not have this client.
     pub(crate) fn is_hopeless(&self) -> bool {
+        self.endpoints.all_refused() && !self.is_usable()
+    }
+
+    /// Whether every address has failed when it was last tried, or none is known.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.endpoints.all_failing() && !self.is_usable()
+    }
+
+    fn is_usable(&self) -> bool {
         let usable = |link: &Link| matches!(link.phase, Phase::Open | Phase::Leaving);
-        self.endpoints.all_refused() && !self.links.iter().any(usable)
+        self.links.iter().any(usable)
     }
 
     /// Does what is due. `peak` gives the most requests a connection had in flight since it was last
@@ -293,6 +302,10 @@ impl Plan {
     /// Takes leave of connections that were not needed for a whole `idle_timeout`.
     fn measure(&mut self, now: Instant, peak: &mut impl FnMut(Id) -> usize) {
         self.measure_at = now + self.settings.idle_timeout;
+        // Calls that are refused at once cannot ask for a connection, so what they asked for stays.
+        if self.is_hopeless() || self.is_failing() {
+            return;
+        }
         let mut open: Vec<(usize, Id)> = Vec::new();
         let mut young = false;
         for link in self.links.iter().filter(|link| link.phase == Phase::Open) {

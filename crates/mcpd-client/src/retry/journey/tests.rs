@@ -1,4 +1,5 @@
 use super::*;
+use mcpd_proto::MetaBuf;
 
 const ID: [u8; 16] = [7; 16];
 const HERE: [u8; 16] = [1; 16];
@@ -15,7 +16,7 @@ fn settings() -> RetrySettings {
 fn journey(qos: Qos) -> Journey {
     let id = (qos != Qos::AtMostOnce).then_some(ID);
     let mut journey = Journey::new(settings(), qos, id, None, false);
-    journey.depart(Instant::now(), Some(HERE), &mut MetaBuf::new());
+    journey.depart(Instant::now(), Some(HERE));
     journey
 }
 
@@ -113,7 +114,7 @@ fn what_never_left_goes_elsewhere_and_is_no_attempt() {
     let unsent = closed(ErrorClass::NotExecuted, None).unsent();
     for _ in 0..100 {
         assert_eq!(judge(&mut journey, &unsent), Verdict::Elsewhere);
-        journey.depart(Instant::now(), None, &mut MetaBuf::new());
+        journey.depart(Instant::now(), None);
     }
     let error = journey.conclude(answered(ErrorCode::NO_ROUTE));
     assert_eq!(error.attempts(), 1);
@@ -132,7 +133,7 @@ fn attempts_are_bounded() {
     let error = answered(ErrorCode::OVERLOADED);
     for _ in 0..3 {
         assert!(matches!(judge(&mut journey, &error), Verdict::Again(_)));
-        journey.depart(Instant::now(), None, &mut MetaBuf::new());
+        journey.depart(Instant::now(), None);
     }
     assert_eq!(judge(&mut journey, &error), Verdict::Tell);
     assert_eq!(journey.conclude(error).attempts(), 4);
@@ -154,7 +155,7 @@ fn a_pause_obeys_the_server_and_the_deadline() {
     let now = Instant::now();
     let deadline = Some(now + Duration::from_millis(600));
     let mut short = Journey::new(settings(), Qos::AtMostOnce, None, deadline, false);
-    short.depart(now, None, &mut MetaBuf::new());
+    short.depart(now, None);
     let random = Random::seeded(1);
     assert_eq!(short.judge(&asks(700), now, &random), Verdict::Tell);
     let verdict = short.judge(&answered(ErrorCode::OVERLOADED), now, &random);
@@ -169,7 +170,7 @@ fn a_connection_that_drains_is_left_at_once_but_not_twice() {
         judge(&mut journey, &draining),
         Verdict::Again(Duration::ZERO)
     );
-    journey.depart(Instant::now(), None, &mut MetaBuf::new());
+    journey.depart(Instant::now(), None);
     let Verdict::Again(pause) = judge(&mut journey, &draining) else {
         panic!("it goes again");
     };
@@ -179,7 +180,9 @@ fn a_connection_that_drains_is_left_at_once_but_not_twice() {
 /// MESSAGE_ID, AGE_MS and INCARNATION of an attempt.
 fn departs(journey: &mut Journey, now: Instant, incarnation: [u8; 16]) -> [Option<Vec<u8>>; 3] {
     let mut meta = MetaBuf::new();
-    journey.depart(now, Some(incarnation), &mut meta);
+    if let Some(stamp) = journey.depart(now, Some(incarnation)) {
+        stamp.write(&mut meta);
+    }
     let meta = meta.view();
     let age = meta.age_ms().map(|ms| ms.to_be_bytes().to_vec());
     let id = |id: Option<[u8; 16]>| id.map(|id| id.to_vec());

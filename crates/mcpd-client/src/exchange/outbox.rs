@@ -3,7 +3,9 @@
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::AsyncWrite;
 
 /// Bodies below this are copied behind their head: a copy of that size is cheaper than an entry of
 /// its own in a vectored write.
@@ -15,7 +17,7 @@ const KEPT: usize = 64 * 1024;
 
 /// Bytes in the order they go out: first the chunks, then the tail.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     chunks: VecDeque<Bytes>,
     /// Bytes in `chunks`.
     chunked: usize,
@@ -29,26 +31,26 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// Bytes not written yet.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.chunked + self.tail.len() - self.tail_done
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Bytes of control frames that may be unwritten, behind the last request.
-    pub(super) fn control(&self) -> usize {
+    pub(crate) fn control(&self) -> usize {
         self.control
     }
 
     /// Where heads are appended.
-    pub(super) fn head(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn head(&mut self) -> &mut Vec<u8> {
         &mut self.tail
     }
 
     /// Appends control frames with `write`, and counts them.
-    pub(super) fn control_with<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    pub(crate) fn control_with<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let before = self.tail.len();
         let result = write(&mut self.tail);
         self.control += self.tail.len() - before;
@@ -56,12 +58,13 @@ impl Outbox {
     }
 
     /// Appends the body that completes a request; a large one is not copied.
-    pub(super) fn body(&mut self, body: Bytes) {
+    pub(crate) fn body(&mut self, body: &Bytes) {
         self.control = 0;
         if body.len() < COPY_BELOW {
-            self.tail.extend_from_slice(&body);
+            self.tail.extend_from_slice(body);
             return;
         }
+        let body = body.clone();
         let mut head = Bytes::from(std::mem::take(&mut self.tail));
         head.advance(std::mem::take(&mut self.tail_done));
         self.chunked += head.len() + body.len();
@@ -69,11 +72,19 @@ impl Outbox {
             .extend([head, body].into_iter().filter(|chunk| !chunk.is_empty()));
     }
 
-    /// Writes once, as much as the stream takes. Cancel safe: what is not reported is not written.
-    pub(super) async fn write_to<W>(&self, stream: &mut W) -> io::Result<usize>
+    /// Writes once, as much as the stream takes.
+    pub(crate) fn poll_write_to<W>(
+        &self,
+        stream: &mut W,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>>
     where
         W: AsyncWrite + Unpin,
     {
+        let stream = Pin::new(stream);
+        if self.chunks.is_empty() {
+            return stream.poll_write(cx, &self.tail[self.tail_done..]);
+        }
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let tail = &self.tail[self.tail_done..];
         let all = self.chunks.iter().map(|chunk| &chunk[..]);
@@ -82,11 +93,11 @@ impl Outbox {
             *slice = IoSlice::new(bytes);
             used += usize::from(!bytes.is_empty());
         }
-        stream.write_vectored(&slices[..used]).await
+        stream.poll_write_vectored(cx, &slices[..used])
     }
 
     /// Drops `count` bytes that were written.
-    pub(super) fn written(&mut self, mut count: usize) {
+    pub(crate) fn written(&mut self, mut count: usize) {
         while let Some(chunk) = self.chunks.front_mut() {
             let step = count.min(chunk.len());
             chunk.advance(step);
@@ -108,8 +119,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
+    use std::future::poll_fn;
 
     /// Takes at most `step` bytes a write and remembers where large slices came from.
     struct Trickle {
@@ -157,7 +167,7 @@ mod tests {
             expected.extend_from_slice(&head);
             expected.extend_from_slice(&body);
             outbox.head().extend_from_slice(&head);
-            outbox.body(Bytes::from(body));
+            outbox.body(&Bytes::from(body));
         }
         outbox.control_with(|out| out.extend_from_slice(b"beat"));
         expected.extend_from_slice(b"beat");
@@ -176,11 +186,15 @@ mod tests {
             for round in 0..4 {
                 fill(&mut outbox, &mut expected, round);
                 // Some is written between two rounds, so that they meet a half-written tail.
-                let count = outbox.write_to(&mut stream).await.unwrap();
+                let count = poll_fn(|cx| outbox.poll_write_to(&mut stream, cx))
+                    .await
+                    .unwrap();
                 outbox.written(count);
             }
             while !outbox.is_empty() {
-                let count = outbox.write_to(&mut stream).await.unwrap();
+                let count = poll_fn(|cx| outbox.poll_write_to(&mut stream, cx))
+                    .await
+                    .unwrap();
                 assert!(count > 0);
                 outbox.written(count);
             }
@@ -201,8 +215,10 @@ mod tests {
         let mut outbox = Outbox::default();
         let body = Bytes::from(vec![7; COPY_BELOW]);
         outbox.head().extend_from_slice(b"head");
-        outbox.body(body.clone());
-        outbox.write_to(&mut stream).await.unwrap();
+        outbox.body(&body);
+        poll_fn(|cx| outbox.poll_write_to(&mut stream, cx))
+            .await
+            .unwrap();
         assert_eq!(stream.slices[1], body.as_ptr());
     }
 
@@ -210,7 +226,7 @@ mod tests {
     fn the_memory_of_a_burst_is_given_back() {
         let mut outbox = Outbox::default();
         for _ in 0..1000 {
-            outbox.body(Bytes::from(vec![1; 1000]));
+            outbox.body(&Bytes::from(vec![1; 1000]));
         }
         outbox.written(outbox.len());
         assert!(outbox.tail.capacity() <= KEPT);

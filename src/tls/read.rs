@@ -1,0 +1,97 @@
+//! From PEM to certificates and keys.
+
+use super::{MAX_BYTES, Problem};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::time::SystemTime;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
+use x509_cert::time::Validity;
+
+/// Every certificate of a file, in its order. There is at least one.
+pub(super) fn certificates(
+    file: &'static str,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    within_bounds(file, pem)?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let all = all.map_err(|error| Problem::new(file, format!("is no PEM: {error}")))?;
+    match all.is_empty() {
+        true => Err(Problem::new(
+            file,
+            "has no certificate in it (PEM is wanted)",
+        )),
+        false => Ok(all),
+    }
+}
+
+/// The private key of a file. What is wrong is told without a byte of it.
+pub(super) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Problem> {
+    within_bounds("key", pem)?;
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
+        Problem::new(
+            "key",
+            "has no private key in it that can be read (PEM is wanted)",
+        )
+    })
+}
+
+fn within_bounds(file: &'static str, pem: &[u8]) -> Result<(), Problem> {
+    match pem.len() > MAX_BYTES {
+        true => Err(Problem::new(
+            file,
+            format!("has more than {MAX_BYTES} bytes"),
+        )),
+        false => Ok(()),
+    }
+}
+
+fn validity(file: &'static str, der: &[u8]) -> Result<Validity, Problem> {
+    let certificate = Certificate::from_der(der);
+    let certificate = certificate
+        .map_err(|error| Problem::new(file, format!("has a certificate that is none: {error}")))?;
+    Ok(*certificate.tbs_certificate().validity())
+}
+
+/// When the first of a chain expires, none having done so at `now`.
+pub(super) fn expiry(
+    file: &'static str,
+    chain: &[CertificateDer<'static>],
+    now: SystemTime,
+) -> Result<SystemTime, Problem> {
+    let mut first = None;
+    for der in chain {
+        let not_after = validity(file, der)?.not_after;
+        let at = not_after.to_system_time();
+        if at <= now {
+            return Err(Problem::new(file, format!("has expired at {not_after}")));
+        }
+        first = Some(first.map_or(at, |first: SystemTime| first.min(at)));
+    }
+    first.ok_or_else(|| Problem::new(file, "has no certificate in it"))
+}
+
+/// Those that have not expired, of which there is at least one, and how many have.
+pub(super) fn unexpired(
+    file: &'static str,
+    all: Vec<CertificateDer<'static>>,
+    now: SystemTime,
+) -> Result<(Vec<CertificateDer<'static>>, usize), Problem> {
+    let count = all.len();
+    let mut good = Vec::new();
+    let mut last = None;
+    for der in all {
+        let not_after = validity(file, &der)?.not_after;
+        match not_after.to_system_time() > now {
+            true => good.push(der),
+            false => last = Some(not_after),
+        }
+    }
+    match last.filter(|_| good.is_empty()) {
+        Some(last) => Err(Problem::new(file, format!("has expired at {last}"))),
+        None => {
+            let left_out = count - good.len();
+            Ok((good, left_out))
+        }
+    }
+}
