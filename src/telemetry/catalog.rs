@@ -4,6 +4,10 @@
 //! `docs/metrics.md` its tables. A test holds it against the page of a running server, another one
 //! against the names in these sources. A new metric is one new line here.
 
+mod metric;
+
+pub use metric::{Metric, MetricGroup, MetricKind, Values};
+
 use super::auth::{AuthMethod, AuthResult};
 use super::conn::{CloseReason, FRAME_ERRORS, KINDS, Rejected, kind_label};
 use super::queue::ShedReason;
@@ -12,109 +16,9 @@ use super::tls::{Handshake, TlsPort};
 use super::trace::Dropped;
 use super::upstream::{AttemptOutcome, BREAKER_STATES, CONNECTION_STATES};
 use mcpd_proto::{Class, ErrorCode, GoAwayReason};
+use metric::{counter, gauge, histogram};
 use metrics::{describe_counter, describe_gauge};
 use std::fmt::Write;
-
-/// How a metric behaves over time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetricKind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Durations by bucket, with their sum and count.
-    Histogram,
-}
-
-impl MetricKind {
-    /// The word of Prometheus' text format.
-    pub fn name(self) -> &'static str {
-        match self {
-            MetricKind::Counter => "counter",
-            MetricKind::Gauge => "gauge",
-            MetricKind::Histogram => "histogram",
-        }
-    }
-}
-
-/// What a label can say.
-#[derive(Clone, Copy, Debug)]
-pub enum Values {
-    /// One of these, and nothing else.
-    OneOf(fn() -> Vec<&'static str>),
-    /// What this says; the words name the bound.
-    Bounded(&'static str),
-}
-
-/// One metric family.
-#[derive(Clone, Copy, Debug)]
-pub struct Metric {
-    /// Its name; the unit is in it (`_seconds`, `_bytes`), counters end in `_total`.
-    pub name: &'static str,
-    /// How it behaves.
-    pub kind: MetricKind,
-    /// Its labels, in the order of the page.
-    pub labels: &'static [(&'static str, Values)],
-    /// Whether every combination of its labels is there from the start, with 0 where nothing has
-    /// happened. Otherwise a combination appears when it first occurs.
-    pub from_start: bool,
-    /// What it counts, in a sentence.
-    pub help: &'static str,
-}
-
-impl Metric {
-    /// What the numbers are, by the name's end.
-    pub fn unit(&self) -> &'static str {
-        let name = self.name.trim_end_matches("_total");
-        match name.rsplit('_').next() {
-            Some("seconds") => "seconds",
-            Some("bytes") => "bytes",
-            _ => "",
-        }
-    }
-
-    const fn labelled(mut self, labels: &'static [(&'static str, Values)]) -> Metric {
-        self.labels = labels;
-        self
-    }
-
-    /// Combinations appear when they first occur.
-    const fn later(mut self) -> Metric {
-        self.from_start = false;
-        self
-    }
-}
-
-/// Metrics that belong together.
-#[derive(Clone, Copy, Debug)]
-pub struct MetricGroup {
-    /// Heading of the documentation.
-    pub title: &'static str,
-    /// In the order of the documentation.
-    pub metrics: &'static [Metric],
-}
-
-const fn metric(kind: MetricKind, name: &'static str, help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind,
-        labels: &[],
-        from_start: true,
-        help,
-    }
-}
-
-const fn counter(name: &'static str, help: &'static str) -> Metric {
-    metric(MetricKind::Counter, name, help)
-}
-
-const fn gauge(name: &'static str, help: &'static str) -> Metric {
-    metric(MetricKind::Gauge, name, help)
-}
-
-const fn histogram(name: &'static str, help: &'static str) -> Metric {
-    metric(MetricKind::Histogram, name, help)
-}
 
 const PHASES: Values = Values::OneOf(|| {
     vec![
