@@ -14,7 +14,7 @@ ARGS ?=
 NEXTEST_PROFILE ?= $(if $(CI),ci,default)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak fmt lint doc deny fuzz clean tools fmt-check unit doctest jaeger
+.PHONY: help run test bench soak fmt lint doc deny fuzz clean tools fmt-check unit doctest jaeger nats-server
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,7 +65,10 @@ fmt-check:
 jaeger:
 	tests/support/jaeger >/dev/null
 
-unit: tools-cargo-nextest jaeger ## Unit and integration tests only
+nats-server:
+	@tests/support/nats-server >/dev/null
+
+unit: tools-cargo-nextest jaeger nats-server ## Unit and integration tests only
 	$(CARGO) nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
 
 doctest: ## The examples in the documentation only
