@@ -82,7 +82,7 @@ pub struct Call<'a> {
     pub body: &'a [u8],
     /// Its metadata.
     pub meta: Meta<'a>,
-    /// 0–7, higher is more urgent; no higher than its sender may.
+    /// 0–7, higher is more urgent; for a handler no higher than its sender may.
     pub priority: u8,
     /// The least delivery the client accepts.
     pub qos: Qos,
@@ -116,8 +116,6 @@ impl<'a> Call<'a> {
             qos,
             ..
         } = *request;
-        let ceiling = peer.identity.as_ref().map(|who| who.priority_ceiling());
-        let priority = ceiling.map_or(priority, |ceiling| priority.min(ceiling));
         Call {
             topic,
             body,

@@ -4,7 +4,7 @@ use super::bucket::Bucket;
 use super::document::{Entry, Values};
 use super::jwt::Claims;
 use crate::message::Certificate;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -122,19 +122,27 @@ impl Identity {
         }
     }
 
+    /// What holds for it now. Whoever judges several requests at a time takes it once for all of them.
+    #[inline]
+    pub fn rules(&self) -> Rules {
+        Rules(self.principal.rules.load())
+    }
+
     /// Whether it may send requests to this topic. No allocation, no lock.
     #[inline]
-    pub fn permits(&self, topic: &str, client_id: Option<&str>) -> bool {
-        let rules = self.principal.rules.load();
-        rules
-            .as_ref()
-            .is_some_and(|rules| rules.permits(topic, &self.values(client_id)))
+    pub fn permits(&self, rules: &Rules, topic: &str, client_id: Option<&str>) -> bool {
+        let entry = rules.entry();
+        entry.is_some_and(|entry| entry.permits(topic, &self.values(client_id)))
     }
 
     /// The pattern that decides whether it may, for people.
-    pub(crate) fn rule(&self, topic: &str, client_id: Option<&str>) -> Option<String> {
-        let rules = self.principal.rules.load();
-        let (_, rule) = rules.as_ref()?.rule(topic, &self.values(client_id));
+    pub(crate) fn rule(
+        &self,
+        rules: &Rules,
+        topic: &str,
+        client_id: Option<&str>,
+    ) -> Option<String> {
+        let rule = rules.entry()?.rule(topic, &self.values(client_id));
         rule.map(ToString::to_string)
     }
 
@@ -144,9 +152,8 @@ impl Identity {
     /// # Errors
     /// How long it takes until it may.
     #[inline]
-    pub fn take(&self, bytes: usize, now: Instant) -> Result<(), Duration> {
-        let rules = self.principal.rules.load();
-        let Some(limits) = rules.as_ref().map(|rules| &rules.limits) else {
+    pub fn take(&self, rules: &Rules, bytes: usize, now: Instant) -> Result<(), Duration> {
+        let Some(limits) = rules.entry().map(|entry| &entry.limits) else {
             return Ok(());
         };
         if let Some(rate) = limits.bytes_per_second {
@@ -163,18 +170,10 @@ impl Identity {
         Ok(())
     }
 
-    /// The highest priority it gets.
-    #[inline]
-    pub fn priority_ceiling(&self) -> u8 {
-        let rules = self.principal.rules.load();
-        rules.as_ref().map_or(0, |rules| rules.max_priority)
-    }
-
     /// Whether it has as many requests under way as it may, on all its connections together.
     #[inline]
-    pub fn is_full(&self) -> bool {
-        let rules = self.principal.rules.load();
-        let max = rules.as_ref().and_then(|rules| rules.limits.in_flight);
+    pub fn is_full(&self, rules: &Rules) -> bool {
+        let max = rules.entry().and_then(|entry| entry.limits.in_flight);
         max.is_some_and(|max| self.principal.in_flight.load(Ordering::Relaxed) >= max)
     }
 
@@ -183,6 +182,28 @@ impl Identity {
     pub fn enter(&self) -> InFlight {
         self.principal.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(&self.principal))
+    }
+}
+
+/// What holds for a principal at one moment; nothing is allowed to one that is gone.
+pub struct Rules(Guard<Option<Arc<Entry>>>);
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rules").finish_non_exhaustive()
+    }
+}
+
+impl Rules {
+    #[inline]
+    fn entry(&self) -> Option<&Entry> {
+        self.0.as_deref()
+    }
+
+    /// The highest priority that the principal gets.
+    #[inline]
+    pub fn priority_ceiling(&self) -> u8 {
+        self.entry().map_or(0, |entry| entry.max_priority)
     }
 }
 

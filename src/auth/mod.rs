@@ -12,7 +12,7 @@ mod view;
 mod whose;
 
 pub use document::{ClientIdPattern, Effect, MAX_BYTES, Policy, TopicPattern, Values};
-pub use identity::{Identity, InFlight};
+pub use identity::{Identity, InFlight, Rules};
 pub use jwt::{ASK_AGAIN, Algorithm, Jwt, KeySet, Rules as JwtRules};
 pub use view::PrincipalView;
 

@@ -1,4 +1,4 @@
-//! `mcpd token`: credentials for the admin API.
+//! `mcpd token`: credentials for the admin API, and for clients.
 
 use super::exit::Exit;
 use super::output::{Output, complain, settle};
@@ -14,7 +14,9 @@ const BYTES: usize = 32;
 const EXAMPLES: &str = "Examples:
   mcpd token new --name ops --scopes read,operate
   umask 077; mcpd token new --name ci --scopes read,routes > ci.token
-  mcpd routes get --token-file ci.token";
+  mcpd routes get --token-file ci.token
+  umask 077; mcpd token new --name till-7 > till.token
+  mcpd send echo hello --token-file till.token";
 
 /// Arguments of `mcpd token`.
 #[derive(Debug, Args)]
@@ -36,9 +38,10 @@ struct New {
     /// Who it is for, 1 to 63 of a-z 0-9 . _ - (no default); the server's log names it
     #[arg(long, value_parser = name)]
     name: String,
-    /// What it is good for, divided by commas (no default): read: look at everything; routes,
-    /// handlers, auth: change those; operate: drain, close connections, change logging and sampling
-    #[arg(long, value_delimiter = ',', required = true, value_parser = ["read", "routes", "handlers", "auth", "operate"])]
+    /// What it is good for in the admin API, divided by commas (default: a token for a client of the
+    /// data port): read: look at everything; routes, handlers, auth: change those; operate: drain, close
+    /// connections, change logging and sampling
+    #[arg(long, value_delimiter = ',', value_parser = ["read", "routes", "handlers", "auth", "operate"])]
     scopes: Vec<String>,
     /// Print one JSON object with `token` and `entry` (default: text)
     #[arg(long)]
@@ -76,19 +79,36 @@ impl New {
         }
         let output = Output::new();
         if self.json {
-            let entry = json!({"name": self.name, "sha256": sha256, "scopes": scopes});
+            let mut entry = json!({"name": self.name, "sha256": sha256});
+            if !scopes.is_empty() {
+                entry["scopes"] = json!(scopes);
+            }
             return settle(
                 output.json(&json!({"token": token, "entry": entry})),
                 Exit::Ok,
             );
         }
         let written = output.line(token);
-        complain(&format!(
-            "the line above is the token, shown this once; the file of admin.tokens_file gets:\n\
-             tokens:\n  - {{name: {:?}, sha256: \"{sha256}\", scopes: [{}]}}",
-            self.name,
-            scopes.join(", "),
-        ));
+        complain(&self.told(&sha256, &scopes));
         settle(written, Exit::Ok)
+    }
+
+    /// What to do with its hash.
+    fn told(&self, sha256: &str, scopes: &[&str]) -> String {
+        let (whose, rest) = match scopes {
+            [] => (
+                "its principal in the file of auth.principals",
+                String::new(),
+            ),
+            some => (
+                "the file of admin.tokens_file",
+                format!(", scopes: [{}]", some.join(", ")),
+            ),
+        };
+        format!(
+            "the line above is the token, shown this once; {whose} gets:\n\
+             tokens:\n  - {{name: {:?}, sha256: \"{sha256}\"{rest}}}",
+            self.name
+        )
     }
 }

@@ -120,11 +120,31 @@ pub(super) fn opentelemetry(said: &[(&'static str, String, &'static str)]) -> La
     layer
 }
 
-/// Variables that begin with `MCPD__`; all others belong to somebody else.
+/// The key that a variable would set, had it both underscores. Services of Kubernetes bring variables
+/// with one, but none that is a key otherwise.
+pub(super) fn almost(name: &str) -> Option<String> {
+    let path = name.strip_prefix("MCPD_")?.to_lowercase();
+    let path: Vec<String> = path.split("__").map(str::to_owned).collect();
+    let is_key = path.len() > 1 && matches!(place(&path), Place::Leaf);
+    is_key.then(|| path.join("."))
+}
+
+/// Variables that begin with `MCPD__`; all others belong to somebody else. One that was clearly meant
+/// is a problem: who believes that principals are named must not serve everybody.
 pub(super) fn environment(env: &BTreeMap<String, String>, problems: &mut Vec<Problem>) -> Layer {
     let mut layer = Layer::default();
     for (name, value) in env {
         let Some(path) = name.strip_prefix("MCPD__") else {
+            problems.extend(almost(name).map(|key| Problem {
+                key: String::new(),
+                value: None,
+                origin: format!("environment {name}"),
+                kind: ProblemKind::UnknownKey,
+                message: format!(
+                    "sets nothing; for {key} write MCPD__{}",
+                    key.to_uppercase().replace('.', "__")
+                ),
+            }));
             continue;
         };
         let path = path.to_lowercase();

@@ -47,7 +47,7 @@ pub struct LoadOptions {
     /// A YAML (`.yaml`, `.yml`) or TOML (`.toml`) file of at most 1 MiB.
     pub file: Option<PathBuf>,
     /// Environment variables. Those that begin with `MCPD__` are keys, with
-    /// `__` between the levels; `HOSTNAME` is the default of `server_id`, some of OpenTelemetry's
+    /// `__` between the levels, and one that only lacks an underscore for that is a problem; `HOSTNAME` is the default of `server_id`, some of OpenTelemetry's
     /// `OTEL_` are defaults of `tracing.*`, and `KUBERNETES_SERVICE_HOST` tells that this process runs
     /// in a pod.
     pub env: BTreeMap<String, String>,
@@ -70,6 +70,7 @@ impl LoadOptions {
             .filter(|(name, _)| {
                 let others = ["HOSTNAME", KUBERNETES];
                 name.starts_with("MCPD__")
+                    || layers::almost(name).is_some()
                     || others.contains(&name.as_str())
                     || tracing::is_variable(name)
             })

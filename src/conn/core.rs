@@ -132,7 +132,7 @@ impl<D: Dispatch> Core<D> {
         let mut call = Call::new(request, topic, batch.began(), waited, &self.peer);
         let refusing = self.session.is_refusing();
         let peer_max = self.session.peer_max_payload();
-        let route = match self.shared.dispatch.route(table, &call, refusing) {
+        let route = match self.shared.dispatch.route(table, &mut call, refusing) {
             Ok(route) => route,
             Err(refusal) => return self.refuse(&refusal, request, &call, lanes, batch),
         };

@@ -41,8 +41,8 @@ use std::time::Duration;
 
 /// Where a connection takes its requests.
 pub trait Dispatch: Send + Sync + 'static {
-    /// The routes at one moment. A connection takes it once for everything that one read brought, so
-    /// that a request keeps the table it began with.
+    /// The routes at one moment, and what else judges requests. A connection takes it once for everything
+    /// that one read brought, so that a request keeps the table it began with.
     type Table;
     /// One route; cheap to clone.
     type Route: Route;
@@ -50,15 +50,15 @@ pub trait Dispatch: Send + Sync + 'static {
     /// The routes of now.
     fn table(&self) -> Self::Table;
 
-    /// Finds the route of a call and judges it in the protocol's order; `refusing` says that this
-    /// connection takes no new requests.
+    /// Finds the route of a call and judges it in the protocol's order, lowering its priority to what its
+    /// sender may have; `refusing` says that this connection takes no new requests.
     ///
     /// # Errors
     /// The answer, when the request goes no further.
     fn route<'t>(
         &self,
         table: &'t Self::Table,
-        call: &Call<'_>,
+        call: &mut Call<'_>,
         refusing: bool,
     ) -> Result<&'t Self::Route, Refusal<'t>>;
 

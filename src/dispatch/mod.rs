@@ -107,30 +107,41 @@ impl Dispatcher {
     }
 }
 
+/// What requests of one read are judged by.
+#[derive(Debug)]
+pub struct Live {
+    routes: Guard<Arc<Table<Arc<BoundRoute>>>>,
+    rules: trust::InForce,
+}
+
 impl Dispatch for Dispatcher {
-    type Table = Guard<Arc<Table<Arc<BoundRoute>>>>;
+    type Table = Live;
     type Route = Arc<BoundRoute>;
 
     #[inline]
     fn table(&self) -> Self::Table {
-        self.routes.load()
+        Live {
+            routes: self.routes.load(),
+            rules: trust::InForce::default(),
+        }
     }
 
     #[inline]
     fn route<'t>(
         &self,
-        table: &'t Self::Table,
-        call: &Call<'_>,
+        live: &'t Self::Table,
+        call: &mut Call<'_>,
         refusing: bool,
     ) -> Result<&'t Arc<BoundRoute>, Refusal<'t>> {
-        if let Some(answer) = trust::judge(self.auth.as_deref(), call) {
+        let (table, rules) = (&*live.routes, &live.rules);
+        if let Some(answer) = trust::judge(self.auth.as_deref(), rules, call) {
             return Err(unrouted(table, answer));
         }
         let Some(route) = table.lookup(call.topic.as_str()) else {
             let text = format!("no route for topic {:?}", call.topic.as_str());
             return Err(unrouted(table, Answer::error(ErrorCode::NO_ROUTE, text)));
         };
-        match route.judge(call, refusing) {
+        match route.judge(call, refusing, rules) {
             None => Ok(route),
             Some(answer) => Err(Refusal {
                 answer,
@@ -167,7 +178,12 @@ fn unrouted<'t>(table: &Table<Arc<BoundRoute>>, answer: Answer<'static>) -> Refu
 impl BoundRoute {
     /// The refusal of a call, in the protocol's order; `None` lets it pass.
     #[inline]
-    fn judge(&self, call: &Call<'_>, refusing: bool) -> Option<Answer<'static>> {
+    fn judge(
+        &self,
+        call: &Call<'_>,
+        refusing: bool,
+        rules: &trust::InForce,
+    ) -> Option<Answer<'static>> {
         if call.qos > self.qos {
             return Some(self.refuse_qos(call.qos));
         }
@@ -179,7 +195,7 @@ impl BoundRoute {
             let text = "this connection takes no new requests; open another";
             return Some(Answer::error(ErrorCode::DRAINING, text));
         }
-        if let Some(answer) = trust::pace(call) {
+        if let Some(answer) = trust::pace(rules, call) {
             return Some(answer);
         }
         if let Some((spec, bucket)) = &self.rate {

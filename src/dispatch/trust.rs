@@ -1,33 +1,57 @@
 //! What a client may do, in the protocol's order of judgement: before its route is looked up, and
 //! beside the route's own rate limit.
 
-use crate::auth::Auth;
+use crate::auth::{Auth, Rules};
 use crate::message::{Answer, Call, Identity};
 use crate::telemetry::{AuthLog, Decision};
 use mcpd_proto::ErrorCode;
+use std::cell::OnceCell;
 
-/// The refusal of a call that its sender may not make; `None` lets it pass.
+/// The rules of a connection's principal, for all requests of one read.
+#[derive(Debug, Default)]
+pub(super) struct InForce(OnceCell<Rules>);
+
+impl InForce {
+    /// A connection becomes somebody's once, and stays theirs.
+    #[inline]
+    fn of(&self, identity: &Identity) -> &Rules {
+        self.0.get_or_init(|| identity.rules())
+    }
+}
+
+/// The refusal of a call that its sender may not make; `None` lets it pass, no more urgent than it may be.
 #[inline]
-pub(super) fn judge(auth: Option<&Auth>, call: &Call<'_>) -> Option<Answer<'static>> {
+pub(super) fn judge(
+    auth: Option<&Auth>,
+    in_force: &InForce,
+    call: &mut Call<'_>,
+) -> Option<Answer<'static>> {
     let Some(identity) = &call.peer.identity else {
         return auth.filter(|auth| auth.is_in_force()).map(|_| nobody());
     };
-    if identity.is_full() {
+    let rules = in_force.of(identity);
+    call.priority = call.priority.min(rules.priority_ceiling());
+    if identity.is_full(rules) {
         return Some(full());
     }
     let client_id = call.peer.client_id.as_deref();
-    let allowed = identity.permits(call.topic.as_str(), client_id);
+    let allowed = identity.permits(rules, call.topic.as_str(), client_id);
     if AuthLog::is_verbose() {
-        tell(auth, identity, call, allowed);
+        tell(auth, (identity, rules), call, allowed);
     }
     (!allowed).then(|| forbidden(call))
 }
 
 /// Writes down what was decided.
 #[cold]
-fn tell(auth: Option<&Auth>, identity: &Identity, call: &Call<'_>, allowed: bool) {
+fn tell(
+    auth: Option<&Auth>,
+    (identity, rules): (&Identity, &Rules),
+    call: &Call<'_>,
+    allowed: bool,
+) {
     let (topic, client_id) = (call.topic.as_str(), call.peer.client_id.as_deref());
-    let rule = identity.rule(topic, client_id);
+    let rule = identity.rule(rules, topic, client_id);
     let decision = Decision {
         connection: call.peer.connection,
         principal: identity.name(),
@@ -43,10 +67,12 @@ fn tell(auth: Option<&Auth>, identity: &Identity, call: &Call<'_>, allowed: bool
 
 /// The refusal of a call whose sender sends more than it may; `None` lets it pass.
 #[inline]
-pub(super) fn pace(call: &Call<'_>) -> Option<Answer<'static>> {
+pub(super) fn pace(in_force: &InForce, call: &Call<'_>) -> Option<Answer<'static>> {
     let identity = call.peer.identity.as_ref()?;
     let bytes = call.topic.as_str().len() + call.meta.as_bytes().len() + call.body.len();
-    let wait = identity.take(bytes, call.now()).err()?;
+    let wait = identity
+        .take(in_force.of(identity), bytes, call.now())
+        .err()?;
     Some(Answer::Error {
         code: ErrorCode::RATE_LIMITED,
         detail: "this client sends more than it may".into(),

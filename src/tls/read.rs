@@ -4,9 +4,9 @@ use super::{MAX_BYTES, Problem};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::time::SystemTime;
-use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::time::Validity;
+use x509_cert::{Certificate, Version};
 
 /// Every certificate of a file, in its order. There is at least one.
 pub(super) fn certificates(
@@ -46,11 +46,28 @@ fn within_bounds(file: &'static str, pem: &[u8]) -> Result<(), Problem> {
     }
 }
 
+fn parse(file: &'static str, der: &[u8]) -> Result<Certificate, Problem> {
+    Certificate::from_der(der)
+        .map_err(|error| Problem::new(file, format!("has a certificate that is none: {error}")))
+}
+
 fn validity(file: &'static str, der: &[u8]) -> Result<Validity, Problem> {
-    let certificate = Certificate::from_der(der);
-    let certificate = certificate
-        .map_err(|error| Problem::new(file, format!("has a certificate that is none: {error}")))?;
-    Ok(*certificate.tbs_certificate().validity())
+    Ok(*parse(file, der)?.tbs_certificate().validity())
+}
+
+/// Refuses a server's certificate without room for its names, which is what openssl makes unless it is
+/// told otherwise; rustls would blame the key.
+pub(super) fn has_names(file: &'static str, chain: &[CertificateDer<'_>]) -> Result<(), Problem> {
+    let Some(own) = chain.first() else {
+        return Ok(());
+    };
+    match parse(file, own)?.tbs_certificate().version() {
+        Version::V3 => Ok(()),
+        _ => Err(Problem::new(
+            file,
+            "is not of X.509 version 3, so it has no names; make it with subjectAltName",
+        )),
+    }
 }
 
 /// When the first of a chain expires, none having done so at `now`.

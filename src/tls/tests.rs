@@ -98,3 +98,26 @@ fn an_expired_ca_beside_a_good_one_is_left_out() {
     let ready = ready(&files(&own, &key, &both), TERMS, now()).unwrap();
     assert_eq!(ready.left_out, 1);
 }
+
+/// What `openssl x509 -req` makes without extensions: nobody could tell whose it is.
+const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBJDCBywIUVw0tIq5FcEPR7uQPfutyfKi5E3AwCgYIKoZIzj0EAwIwFDESMBAG
+A1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNTIxMTAyOFoYDzIxMjYxMTAxMjExMDI4
+WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AASXM0zzIi5zhsI5I3g28n5d9Meu4sG1tDgLIYs7NwlnU5QoqFHjh+qcfrDIHm89
+glePsX9kEamfq74jk9i3mtydMAoGCCqGSM49BAMCA0gAMEUCIBiYN0XMFnDi5C4z
+sCcAbdlpldfBqGWYqvX7qnNW4kEJAiEAqbqeh96kg2H2Ugc8eGLFOgyZnBPh2TBU
+JR5d4QVHVLs=
+-----END CERTIFICATE-----
+";
+
+#[test]
+fn a_certificate_without_room_for_names_is_told_from_a_wrong_key() {
+    let (own, key) = pair(2000);
+    let problem = problem(&files(VERSION_1, &key, &own));
+    assert!(
+        problem.starts_with("certificate: is not of X.509 version 3"),
+        "{problem}"
+    );
+}

@@ -39,10 +39,26 @@ fn a_token_is_shown_once_and_its_hash_is_the_entry() {
     }
 }
 
+/// Its entry fits into a principal as it is printed.
+#[test]
+fn without_scopes_it_is_a_clients_token() {
+    let new = ["token", "new", "--name", "till-7"];
+    let ran = run(new).expect(0);
+    let (_, entry) = ran.stderr.split_once("gets:\n").unwrap();
+    assert!(ran.stderr.contains("auth.principals"), "{ran:?}");
+    let principal = format!(
+        "apiVersion: mcpd/v1\nkind: Principals\nprincipals:\n- name: tills\n  {}",
+        entry.replace('\n', "\n  ")
+    );
+    mcpd::auth::Policy::parse(principal.as_bytes()).unwrap();
+    let json = run(new.into_iter().chain(["--json"])).expect(0).json();
+    assert_eq!(json["entry"].as_object().unwrap().len(), 2, "{json}");
+}
+
 #[test]
 fn a_token_for_nobody_or_nothing_is_64() {
     for args in [
-        &["token", "new", "--name", "ci"][..],
+        &["token", "new"][..],
         &["token", "new", "--scopes", "read"],
         &["token", "new", "--name", "a b", "--scopes", "read"],
         &["token", "new", "--name", "ci", "--scopes", "reed"],

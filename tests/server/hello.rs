@@ -1,7 +1,7 @@
 //! HELLO, credentials, and the PROXY protocol in front of them.
 
 use crate::support::{Peer, Server, Start};
-use crate::tools::{dial, hello, rest};
+use crate::tools::{dial, hello, proxied, rest};
 use mcpd_proto::{ErrorCode, Frame};
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
@@ -84,14 +84,6 @@ fn where_a_hello_is_demanded_nothing_else_is_first_and_it_is_small() {
     // The small limit was the HELLO's alone.
     peer.request(1, "echo", &[1; 100_000]);
     assert_eq!(peer.expect().response(), (1, vec![1; 100_000]));
-}
-
-/// A PROXY v2 header for a client at this address.
-fn proxied(source: Ipv4Addr) -> Vec<u8> {
-    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
-    header.extend(source.octets());
-    header.extend([127, 0, 0, 1, 0x30, 0x39, 0x1f, 0x90]);
-    header
 }
 
 fn token_hello() -> Vec<u8> {

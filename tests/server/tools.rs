@@ -4,7 +4,7 @@ use crate::support::{Got, PATIENCE, Peer, Server, Start, scratch, write_routes};
 use mcpd_proto::{Cancel, Frame, Heartbeat, Hello, Meta, MetaBuf, Request};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// A server whose only routes are these lines of a document, each a flow mapping.
@@ -131,4 +131,12 @@ pub(crate) fn resident(server: &Server) -> usize {
         .unwrap();
     let kib: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     kib * 1024
+}
+
+/// A PROXY v2 header for a client at this address.
+pub(crate) fn proxied(source: Ipv4Addr) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    header.extend(source.octets());
+    header.extend([127, 0, 0, 1, 0x30, 0x39, 0x1f, 0x90]);
+    header
 }

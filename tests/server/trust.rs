@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// SHA-256 of `test`.
-const HASH: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+pub(crate) const HASH: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
-fn write(dir: &Path, principals: &str) {
+pub(crate) fn write(dir: &Path, principals: &str) {
     let text = format!("{{apiVersion: mcpd/v1, kind: Principals, principals: {principals}}}");
     std::fs::write(dir.join("new"), text).unwrap();
     std::fs::rename(dir.join("new"), dir.join("principals.yaml")).unwrap();

@@ -90,32 +90,20 @@ impl Entry {
     /// Whether a client of whom this is known may send to this topic.
     #[inline]
     pub(super) fn permits(&self, topic: &str, values: &Values<'_>) -> bool {
-        self.rule(topic, values).0
-    }
-
-    /// The same with the pattern that decided it; none did where nothing is said of the topic.
-    #[inline]
-    pub(super) fn rule(&self, topic: &str, values: &Values<'_>) -> (bool, Option<&TopicPattern>) {
-        let Some(levels) = pattern::Levels::of(topic) else {
-            return (false, None);
+        let any = |patterns: &[TopicPattern], effect| {
+            let mut patterns = patterns.iter();
+            patterns.any(|one| one.matches(topic, values, effect))
         };
-        let allow = first(&self.allow, &levels, values, Effect::Allow);
-        if allow.is_none() {
-            return (false, None);
-        }
-        let deny = first(&self.deny, &levels, values, Effect::Deny);
-        (deny.is_none(), deny.or(allow))
+        any(&self.allow, Effect::Allow) && !any(&self.deny, Effect::Deny)
     }
-}
 
-#[inline]
-fn first<'p>(
-    patterns: &'p [TopicPattern],
-    topic: &pattern::Levels<'_>,
-    values: &Values<'_>,
-    effect: Effect,
-) -> Option<&'p TopicPattern> {
-    patterns.iter().find(|one| one.fits(topic, values, effect))
+    /// The pattern that decides it; none does where nothing is said of the topic.
+    pub(super) fn rule(&self, topic: &str, values: &Values<'_>) -> Option<&TopicPattern> {
+        let allows = |one: &&TopicPattern| one.matches(topic, values, Effect::Allow);
+        let denies = |one: &&TopicPattern| one.matches(topic, values, Effect::Deny);
+        let allow = self.allow.iter().find(allows)?;
+        self.deny.iter().find(denies).or(Some(allow))
+    }
 }
 
 impl Policy {

@@ -1,6 +1,6 @@
 //! Topic patterns of principals: those of routes, with placeholders in their levels.
 
-use mcpd_proto::topic::{MAX_TOPIC_LEVELS, Pattern};
+use mcpd_proto::topic::Pattern;
 use std::fmt;
 
 const PLACEHOLDERS: &str = "there are ${client_id}, ${principal} and ${subject}";
@@ -129,31 +129,6 @@ pub struct TopicPattern {
     exact: bool,
 }
 
-/// A topic, cut into its levels once for all patterns it is held against.
-pub(crate) struct Levels<'t> {
-    levels: [&'t str; MAX_TOPIC_LEVELS],
-    len: usize,
-}
-
-impl<'t> Levels<'t> {
-    /// `None` for what is no topic: it has too many levels.
-    #[inline]
-    pub(crate) fn of(topic: &'t str) -> Option<Levels<'t>> {
-        let mut levels = [""; MAX_TOPIC_LEVELS];
-        let mut len = 0;
-        for level in topic.split('/') {
-            *levels.get_mut(len)? = level;
-            len += 1;
-        }
-        Some(Levels { levels, len })
-    }
-
-    #[inline]
-    fn as_slice(&self) -> &[&'t str] {
-        self.levels.get(..self.len).unwrap_or_default()
-    }
-}
-
 impl TopicPattern {
     /// Reads a pattern; sizes are limited like those of a topic.
     ///
@@ -219,27 +194,48 @@ impl TopicPattern {
 
     /// Whether a request on `topic` fits this pattern. Wildcards never match a level that starts with
     /// `$`; nor does, under `allow`, a placeholder that a level begins with.
-    pub fn matches(&self, topic: &str, values: &Values<'_>, effect: Effect) -> bool {
-        Levels::of(topic).is_some_and(|levels| self.fits(&levels, values, effect))
-    }
-
     #[inline]
-    pub(crate) fn fits(&self, topic: &Levels<'_>, values: &Values<'_>, effect: Effect) -> bool {
-        let topic = topic.as_slice();
-        let Some((head, tail)) = topic.split_at_checked(self.levels.len()) else {
-            return false;
-        };
-        if !self.open && !tail.is_empty() {
-            return false;
+    pub fn matches(&self, topic: &str, values: &Values<'_>, effect: Effect) -> bool {
+        if self.exact {
+            return *self.text == *topic;
         }
-        let mut pairs = self.levels.iter().zip(head);
-        pairs.all(|(level, found)| level.fits(found, values, effect))
-            && tail.iter().all(|level| !level.starts_with('$'))
+        let mut rest = Some(topic);
+        for level in &self.levels {
+            let Some(behind) = rest.and_then(|rest| level.strip(rest, values, effect)) else {
+                return false;
+            };
+            rest = behind;
+        }
+        rest.is_none_or(|rest| self.open && !has_reserved_level(rest))
     }
 }
 
 impl Level {
+    /// What follows this level in a topic, `Some(None)` behind its last one; `None` if it does not fit.
     #[inline]
+    fn strip<'t>(
+        &self,
+        topic: &'t str,
+        values: &Values<'_>,
+        effect: Effect,
+    ) -> Option<Option<&'t str>> {
+        if let Level::Literal(literal) = self {
+            // No need to search for where the topic's level ends.
+            let behind = topic.strip_prefix(&**literal)?;
+            return match behind.as_bytes().first() {
+                None => Some(None),
+                Some(b'/') => Some(behind.get(1..)),
+                Some(_) => None,
+            };
+        }
+        let end = topic.bytes().position(|byte| byte == b'/');
+        let (found, behind) = match end.and_then(|end| topic.split_at_checked(end)) {
+            Some((found, behind)) => (found, behind.get(1..)),
+            None => (topic, None),
+        };
+        self.fits(found, values, effect).then_some(behind)
+    }
+
     fn fits(&self, found: &str, values: &Values<'_>, effect: Effect) -> bool {
         match self {
             Level::Literal(literal) => **literal == *found,
@@ -251,6 +247,12 @@ impl Level {
             },
         }
     }
+}
+
+/// Whether any level starts with `$`; hardly a topic has one at all.
+#[inline]
+fn has_reserved_level(levels: &str) -> bool {
+    levels.as_bytes().contains(&b'$') && levels.split('/').any(|level| level.starts_with('$'))
 }
 
 impl fmt::Display for TopicPattern {

@@ -52,6 +52,7 @@ fn every_problem_of_every_source_is_listed_at_once() {
         ("MCPD__DRAIN__DELAY", "10"),
         ("MCPD__NOPE", "1"),
         ("MCPD_PORT", "tcp://10.0.0.1:80"),
+        ("MCPD_AUTH__PRINCIPALS", "principals.yaml"),
     ];
     let flags = [("data.listen", ":8080", "--listen")];
     assert_eq!(
@@ -60,6 +61,8 @@ fn every_problem_of_every_source_is_listed_at_once() {
             "darin (file mcpd.yaml line 1): is an unknown key; did you mean `drain`?",
             "limits.max_paylod (file mcpd.yaml line 5): is an unknown key; did you mean \
              `limits.max_payload`?",
+            "environment MCPD_AUTH__PRINCIPALS: sets nothing; for auth.principals write \
+             MCPD__AUTH__PRINCIPALS",
             "nope (environment MCPD__NOPE): is an unknown key; remove it, or see \
              docs/configuration.md for the keys",
             "data.listen = \":8080\" (flag --listen): has no address; write 0.0.0.0:8080 or \

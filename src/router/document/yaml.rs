@@ -101,7 +101,8 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Result<Node, Problem>
         builder.take(event, line_of(&mark))?;
     }
     builder.root.ok_or_else(|| {
-        let message = "the document is empty; a table without routes has `routes: []`";
+        let message =
+            "the document is empty; one without entries has an empty list, as `routes: []`";
         Problem::new(0, "", message)
     })
 }

@@ -4,11 +4,11 @@ use super::encrypted;
 use crate::resources::{IDLE, cpu_while_idle};
 use crate::support::tls::{Ca, TlsStream, dial, shake_hands};
 use crate::support::{Peer, Start, scratch};
-use crate::tools::{hello, narrow_peer, request, rest};
+use crate::tools::{hello, narrow_peer, proxied, request, rest};
 use mcpd_proto::{ErrorCode, Frame, Meta};
 use rustls::version::{TLS12, TLS13};
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::time::Duration;
 
 const KIB: usize = 1024;
@@ -242,13 +242,6 @@ fn who_breaks_the_protocol_is_told_so() {
     peer.expect_end(ErrorCode::UNSUPPORTED_VERSION);
 }
 
-fn proxied(from: [u8; 4]) -> Vec<u8> {
-    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
-    header.extend(from);
-    header.extend([10, 0, 0, 1, 0x12, 0x34, 0, 80]);
-    header
-}
-
 /// The header comes before the handshake, and a token may be shown from wherever that says one is.
 #[test]
 fn a_token_may_come_from_afar_when_it_is_encrypted() {
@@ -258,7 +251,9 @@ fn a_token_may_come_from_afar_when_it_is_encrypted() {
 
     let (server, _dir) = encrypted(&ca, start);
     let mut stream = TcpStream::connect(server.data).unwrap();
-    stream.write_all(&proxied([10, 1, 2, 3])).unwrap();
+    stream
+        .write_all(&proxied(Ipv4Addr::new(10, 1, 2, 3)))
+        .unwrap();
     let mut peer = Peer::over(shake_hands(stream, ca.client(None)).unwrap());
     peer.send(&greet);
     assert!(matches!(peer.expect().frame(), Frame::Hello(_)));
@@ -266,7 +261,7 @@ fn a_token_may_come_from_afar_when_it_is_encrypted() {
 
     let plain = Start::new().set("DATA__PROXY_PROTOCOL", "required").spawn();
     let mut peer = plain.peer();
-    peer.send(&proxied([10, 1, 2, 3]));
+    peer.send(&proxied(Ipv4Addr::new(10, 1, 2, 3)));
     peer.send(&greet);
     peer.expect_end(ErrorCode::UNAUTHENTICATED);
     // Without the header there is no handshake.

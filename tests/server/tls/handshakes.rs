@@ -9,7 +9,7 @@ use std::net::TcpStream;
 
 /// With TLS 1.3 the client is done before the server has judged its certificate: it hears with its
 /// first read.
-fn is_let_in(server: &Server, config: ClientConfig) -> bool {
+pub(super) fn is_let_in(server: &Server, config: ClientConfig) -> bool {
     let Ok(stream) = dial(server.data, config) else {
         return false;
     };

@@ -2,6 +2,7 @@
 
 mod connections;
 mod handshakes;
+mod principals;
 mod reload;
 
 use crate::support::tls::Ca;
