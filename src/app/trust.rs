@@ -161,8 +161,11 @@ impl Trust {
         self.metrics.principals(policy.is_ok());
         let taken = policy.map(|policy| {
             let principals = policy.len();
-            self.auth.set_policy(policy);
-            tracing::info!(principals, "principals are in force");
+            // The first look is at what the start has read, and a comment changes nothing.
+            if !self.auth.has(&policy) {
+                self.auth.set_policy(policy);
+                tracing::info!(principals, "principals are in force");
+            }
             format!("{principals} principals, from {}", path.display())
         });
         let taken = taken.inspect_err(|problem| {

@@ -19,8 +19,9 @@ impl Bucket {
     }
 
     fn nanos(&self, now: Instant) -> u64 {
-        let nanos = now.saturating_duration_since(self.start).as_nanos();
-        u64::try_from(nanos).unwrap_or(u64::MAX)
+        let since = now.saturating_duration_since(self.start);
+        let seconds = since.as_secs().saturating_mul(1_000_000_000);
+        seconds.saturating_add(since.subsec_nanos().into())
     }
 
     /// Takes one of `per_second` and at most `burst`.
@@ -79,8 +80,14 @@ impl Bucket {
 }
 
 /// How long `amount` takes to flow in, in nanoseconds.
+#[inline]
 fn time_of(amount: u64, per_second: u64) -> u64 {
-    let nanos = u128::from(amount) * 1_000_000_000 / u128::from(per_second.max(1));
+    let per_second = per_second.max(1);
+    // Wide numbers take ten times as long to divide, and are for amounts beyond 18 GB.
+    if let Some(amount) = amount.checked_mul(1_000_000_000) {
+        return amount / per_second;
+    }
+    let nanos = u128::from(amount) * 1_000_000_000 / u128::from(per_second);
     u64::try_from(nanos).unwrap_or(u64::MAX)
 }
 

@@ -81,6 +81,11 @@ impl Auth {
         self.policy.store(Some(Arc::new(policy)));
     }
 
+    /// Whether this is what is in force.
+    pub fn has(&self, policy: &Policy) -> bool {
+        self.policy.load().as_deref() == Some(policy)
+    }
+
     fn principals(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Principal>>> {
         let locked = self.principals.lock();
         locked.unwrap_or_else(PoisonError::into_inner)

@@ -90,6 +90,7 @@ pub fn ready(files: &Files, terms: Terms, now: SystemTime) -> Result<Ready, Prob
     let chain = read::certificates("certificate", &files.certificate)?;
     let not_after = read::expiry("certificate", &chain, now)?;
     read::has_names("certificate", &chain)?;
+    read::fits_a_handshake("certificate", &chain)?;
     let (verifier, left_out) = verifier(files, terms.client_auth, &provider, now)?;
     let pair = pair(chain, &files.key, &provider)?;
     let builder = ServerConfig::builder_with_provider(provider)

@@ -1,12 +1,15 @@
 //! From PEM to certificates and keys.
 
 use super::{MAX_BYTES, Problem};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::time::SystemTime;
 use x509_cert::der::Decode;
 use x509_cert::time::Validity;
 use x509_cert::{Certificate, Version};
+
+/// Most bytes of a chain: a handshake message of 64 KiB is the most that rustls and Go take.
+const MAX_CHAIN: usize = 60 * 1024;
 
 /// Every certificate of a file, in its order. There is at least one.
 pub(super) fn certificates(
@@ -15,13 +18,42 @@ pub(super) fn certificates(
 ) -> Result<Vec<CertificateDer<'static>>, Problem> {
     within_bounds(file, pem)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let all = all.map_err(|error| Problem::new(file, format!("is no PEM: {error}")))?;
+    let all = all.map_err(|error| Problem::new(file, format!("is no PEM: {}", words(&error))))?;
     match all.is_empty() {
         true => Err(Problem::new(
             file,
             "has no certificate in it (PEM is wanted)",
         )),
         false => Ok(all),
+    }
+}
+
+/// What is wrong, without the bytes that rustls would list.
+fn words(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "it ends before its END line; is it whole?",
+        pem::Error::IllegalSectionStart { .. } => "its first line is malformed",
+        pem::Error::Base64Decode(_) => "what is in it is no base64",
+        _ => "it cannot be read",
+    }
+}
+
+/// Refuses a chain that no client would take: each would find its handshake broken.
+pub(super) fn fits_a_handshake(
+    file: &'static str,
+    chain: &[CertificateDer<'_>],
+) -> Result<(), Problem> {
+    let bytes: usize = chain.iter().map(|der| der.len()).sum();
+    match bytes > MAX_CHAIN {
+        true => Err(Problem::new(
+            file,
+            format!(
+                "has {} certificates of {bytes} bytes, and clients take {MAX_CHAIN}; leave out \
+                 those that do not lead to its root",
+                chain.len()
+            ),
+        )),
+        false => Ok(()),
     }
 }
 

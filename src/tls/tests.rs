@@ -66,6 +66,8 @@ fn nobody_resumes_where_certificates_are_asked_for() {
 #[test]
 fn what_does_not_fit_is_told_by_its_file() {
     let ((own, key), (_, other), (old, old_key)) = (pair(2000), pair(2000), pair(1990));
+    let endless = own.repeat(200);
+    let half = own.split_once("-----END").map(|(half, _)| half).unwrap();
     let too_large = "#".repeat(MAX_BYTES + 1);
     for (files, told) in [
         (files(&own, &other, &own), "key: is not the key"),
@@ -78,6 +80,14 @@ fn what_does_not_fit_is_told_by_its_file() {
         (files("", &key, &own), "certificate: has no certificate"),
         (files(&key, &key, &own), "certificate: has no certificate"),
         (files(&too_large, &key, &own), "certificate: has more than"),
+        (
+            files(&endless, &key, &own),
+            "certificate: has 200 certificates of",
+        ),
+        (
+            files(half, &key, &own),
+            "certificate: is no PEM: it ends before its END line",
+        ),
         (files(&own, &key, ""), "client_ca: has no certificate"),
         (
             files(&own, &key, &old),

@@ -76,3 +76,22 @@ fn the_busy_one_has_a_queue_of_its_own_and_no_warnings() {
     assert_eq!(value("handlers.press.concurrency"), Some("1"));
     assert_eq!(value("handlers.press.queue"), Some("2"));
 }
+
+/// The variables of the documents set something: with one underscore they would not.
+#[test]
+fn variables_are_spelt_with_both_underscores() {
+    let mut wrong = Vec::new();
+    for file in std::fs::read_dir("docs").unwrap() {
+        let file = file.unwrap().path();
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let almost = words.filter(|word| {
+            let path = word.strip_prefix("MCPD_");
+            path.is_some_and(|path| !path.starts_with('_') && path.contains("__"))
+        });
+        // The one that docs/configuration.md shows as a mistake.
+        let almost = almost.filter(|word| *word != "MCPD_DRAIN__DELAY");
+        wrong.extend(almost.map(|word| format!("{}: {word}", file.display())));
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}

@@ -282,8 +282,17 @@ fn decisions_are_told_when_somebody_asks() {
 #[test]
 fn a_document_that_is_refused_shows_where_people_look() {
     let dir = scratch();
-    let server = trusting(Start::new(), dir.path(), &till("allow: [echo]")).spawn();
+    let mut server = trusting(Start::new(), dir.path(), &till("allow: [echo]")).spawn();
     let told = server.get("/readyz?verbose").1;
+    let taken = "mcpd_principals_reloads_total{result=\"ok\"}";
+    server.await_metric(taken, |n| n == 2.0);
+    let lines = server.output().iter();
+    let lines = lines.filter(|line| line.contains("principals are in force"));
+    assert_eq!(
+        lines.count(),
+        1,
+        "the first look finds what the start has read"
+    );
     assert!(
         told.contains("[+] principals: 1 principals, from"),
         "{told}"

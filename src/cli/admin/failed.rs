@@ -92,7 +92,7 @@ impl Failed {
 
     /// What is there does not speak the admin API.
     pub(crate) fn foreign(text: String) -> Failed {
-        let hint = "check that the address is the sidecar port of an mcpd server, or its admin.listen: --admin or MCPD_ADMIN";
+        let hint = "check that the address is the sidecar port of an mcpd server, or its admin.listen, and https:// if that has TLS: --admin or MCPD_ADMIN";
         Failed::new(Exit::Protocol, "not_mcpd", text, hint)
     }
 
