@@ -152,7 +152,8 @@ where
             Event::Read(Err(error)) => return Err(Closed::failed(error)),
             // The next turn looks what it was about; it does so each time, as a stream that is never
             // quiet would keep this event from coming.
-            Event::Poked => {}
+            // Those who are about to ask as well get to it first: their frames share the write.
+            Event::Poked => tokio::task::yield_now().await,
             Event::Timer => self.on_deadlines()?,
         }
         Ok(())
