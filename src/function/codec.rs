@@ -10,7 +10,7 @@ use serde::{Deserializer, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
-/// A format of bodies that [`Payload`] knows by its media types. [`Json`] and [`MessagePack`](super::MessagePack) are there;
+/// A format of bodies that [`Payload`] knows by its media types. [`Json`] and, by a cargo feature, `MessagePack` are there;
 /// others are added with [`Builder::codec`](crate::Builder::codec).
 ///
 /// ```

@@ -33,7 +33,7 @@
 //! # drop(server);
 //! ```
 //!
-//! **Arguments** implement [`FromRequest`]: [`Json`], [`Payload`] and, by cargo features, [`MessagePack`] and [`Protobuf`] read
+//! **Arguments** implement [`FromRequest`]: [`Json`], [`Payload`] and, by cargo features, `MessagePack` and `Protobuf` read
 //! the body, [`Bytes`](bytes::Bytes) and `String` give it as it is; [`Topic`], [`Params`], [`Headers`], [`TraceContext`],
 //! [`Deadline`], [`Client`] and [`State`] tell what is around it; [`Request`] is all of it. They may come in any order, up to eight.
 //!
