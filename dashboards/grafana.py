@@ -5,6 +5,8 @@ panel stands) is said here, once. In expressions PODS stands for the selection o
 the pod (for recorded series, which have none), and RATE for the interval that Grafana thinks fit.
 """
 
+import re
+
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 JOBS = 'cluster=~"$cluster", namespace=~"$namespace", job=~"$job"'
 WORDS = {"PODS": JOBS + ', pod=~"$pod"', "JOBS": JOBS, "RATE": "$__rate_interval"}
@@ -43,7 +45,7 @@ def dashboard(source):
 def expression(text):
     """An expression as Grafana gets it."""
     for word, meaning in WORDS.items():
-        text = text.replace(word, meaning)
+        text = re.sub(rf"\b{word}\b", lambda _, meaning=meaning: meaning, text)
     return " ".join(text.split())
 
 
