@@ -43,4 +43,12 @@
 {{- if and $v.auth.principals (or (ne $v.auth.mode "configmap") (eq $v.routes.mode "hot")) -}}
 {{- fail (printf "auth.principals: is only used with auth.mode configmap in the modes declarative and file; otherwise write the ConfigMap %s-principals, or the Secret of auth.mode secret, yourself" $full) -}}
 {{- end -}}
+{{- if ne $v.routes.mode "hot" -}}
+{{- if not (or $v.routes.seed $v.routes.existingConfigMap) -}}
+{{- fail (printf "routes.seed: there is none, and in the mode %s nothing else says what the routes are" $v.routes.mode) -}}
+{{- end -}}
+{{- if and (eq $v.auth.mode "configmap") (not (or $v.auth.principals $v.auth.existingConfigMap)) -}}
+{{- fail "auth.principals: there is none; write it, or name the ConfigMap that has it in auth.existingConfigMap" -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
