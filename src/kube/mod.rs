@@ -6,8 +6,14 @@
 //! again until then, a write is made once, since only its maker knows whether twice is once too many.
 
 mod failure;
+mod headless;
+mod services;
+mod slices;
 
 pub(crate) use failure::{Failure, Why};
+pub(crate) use headless::Headless;
+pub(crate) use services::Services;
+pub(crate) use slices::Family;
 
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
