@@ -85,6 +85,7 @@ authorization: {mode: Webhook}
 clusterDNS: ["$node_address"]
 clusterDomain: cluster.local
 resolvConf: $config/resolv.conf
+volumePluginDir: $home/kubelet/volume-plugins
 cgroupDriver: cgroupfs
 cgroupRoot: /$cgroup
 failCgroupV1: false
