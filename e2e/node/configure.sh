@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154  # layout.sh and e2e/cluster set what is not set here
 # Keys, tokens and configuration of the node's programs, made anew by each `up`. Sourced by e2e/cluster.
 
 # One authority, one certificate for the API server (also its identity towards the kubelet), one pair
@@ -85,6 +85,7 @@ authorization: {mode: Webhook}
 clusterDNS: ["$node_address"]
 clusterDomain: cluster.local
 resolvConf: $config/resolv.conf
+volumePluginDir: $home/kubelet/volume-plugins
 cgroupDriver: cgroupfs
 cgroupRoot: /$cgroup
 failCgroupV1: false
