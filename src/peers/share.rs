@@ -178,7 +178,10 @@ mod tests {
         planner.learn(census(3, 900), start + SECOND * 89);
         let left = run(&mut planner, left[88], start + SECOND * 89, 60);
         assert_eq!(*left.last().unwrap(), 360, "1.2 times the share");
-        assert_eq!(planner.plan(360, SETTINGS, start + SECOND * 150), Step::Level);
+        assert_eq!(
+            planner.plan(360, SETTINGS, start + SECOND * 150),
+            Step::Level
+        );
     }
 
     #[test]
