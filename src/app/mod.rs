@@ -8,6 +8,8 @@ mod drain;
 mod embedding;
 mod handlers;
 mod keys;
+mod peers;
+mod rebalance;
 mod reload;
 mod routes;
 mod settings;
@@ -29,6 +31,7 @@ use crate::telemetry::{
     self, ConnMetrics, Exporter, LogControl, LogError, ProcessMetrics, RouteCatalog, Sampling,
     Spans,
 };
+use crate::peers::{Convergence, Peers};
 use control::{DrainWish, MAX_WISHES, Shared};
 use embedding::Embedded;
 use routes::Routes;
@@ -126,6 +129,7 @@ struct Server {
     scheduler: Arc<Scheduler>,
     routes: Arc<Routes>,
     shared: Arc<Shared>,
+    peers: Arc<Peers>,
     api: Arc<Api>,
     wishes: mpsc::Receiver<DrainWish>,
     /// The wish that the drain began with.
@@ -212,13 +216,17 @@ impl Server {
         let (lifecycle, registry) = (Lifecycle::new(), Arc::new(Registry::default()));
         let queues = Arc::clone(exporter.queues());
         let scheduler = Arc::new(Scheduler::new(scheduler::DEFAULT_LIMITS, queues));
+        let peer_metrics = exporter.peers();
+        let others = peers::open(&config, Arc::clone(peer_metrics)).map_err(io::Error::other)?;
+        let peers = others.peers;
+        let convergence = Convergence::new(Arc::clone(&peers), Arc::clone(peer_metrics));
         let own = (handlers, document);
         let routes = Routes::new(
             &config,
             own,
             Arc::clone(&scheduler),
             catalog,
-            (Arc::clone(exporter.upstreams()), None),
+            (Arc::clone(exporter.upstreams()), others.services),
             metrics.clone(),
         );
         let routes = Arc::new(routes);
@@ -240,7 +248,7 @@ impl Server {
         let signals = Signals::listen(host.is_none())?;
         let embedded = Embedded::new(host, &wish);
         let shared = Arc::new(Shared::new(
-            Arc::clone(&routes),
+            (Arc::clone(&routes), Arc::new(convergence)),
             Arc::clone(&scheduler),
             Arc::clone(&trust.auth),
             &config,
@@ -263,6 +271,7 @@ impl Server {
             scheduler,
             routes,
             shared,
+            peers,
             api,
             wishes,
             wish: None,
@@ -383,6 +392,7 @@ impl Server {
             tls.watch();
         }
         handlers::watch(self);
+        rebalance::watch(self);
         if let Some(sidecar) = self.sidecar {
             self.embedded.started(Addresses { data, sidecar });
         }

@@ -3,6 +3,7 @@
 //! A server looks at what all have together, and at what would be its share. That sum does not change when
 //! connections move, so between two looks its own count is enough to know when it has given away enough.
 
+use super::Asked;
 use std::time::{Duration, Instant};
 
 /// When a server gives connections away, and how fast.
@@ -26,6 +27,29 @@ pub(crate) struct Census {
 }
 
 impl Census {
+    /// What those who were asked have together, if all have said it and this server is one of them.
+    ///
+    /// # Errors
+    /// Why that says nothing.
+    pub(crate) fn of(asked: &[Asked], own: &str) -> Result<Census, Paused> {
+        let mut census = Census {
+            servers: asked.len(),
+            connections: 0,
+        };
+        let mut found = 0;
+        for one in asked {
+            let status = one.status.as_ref().map_err(|_| Paused::Unreachable)?;
+            found += usize::from(status.server_id == own);
+            census.connections = census.connections.saturating_add(status.connections);
+        }
+        let draining = asked.iter().filter_map(|one| one.status.as_ref().ok());
+        match found {
+            _ if draining.into_iter().any(|status| status.is_draining()) => Err(Paused::Draining),
+            1 => Ok(census),
+            _ => Err(Paused::NotAmongThem),
+        }
+    }
+
     /// What each had if all had as many.
     pub(crate) fn share(&self) -> f64 {
         self.connections as f64 / self.servers.max(1) as f64
@@ -200,6 +224,38 @@ mod tests {
             planner.learn(census(servers, connections), start);
             let step = planner.plan(own, SETTINGS, start + SECOND * 60);
             assert_eq!(step, Step::Level, "{servers} {connections} {own}");
+        }
+    }
+
+    #[test]
+    fn a_census_needs_everybody_and_this_server_once() {
+        let asked = |all: &[(&str, &str, u64)]| -> Vec<Asked> {
+            let one = |(n, (name, lifecycle, connections)): (usize, &(&str, &str, u64))| Asked {
+                peer: super::super::Peer {
+                    addr: ([10, 0, 0, 1], n as u16 + 1).into(),
+                    name: None,
+                },
+                status: match *lifecycle {
+                    "gone" => Err("has not answered".to_owned()),
+                    _ => Ok(serde_json::from_value(serde_json::json!({
+                        "server_id": name, "revision": 1, "hash": "", "lifecycle": lifecycle,
+                        "connections": connections,
+                    }))
+                    .unwrap()),
+                },
+            };
+            all.iter().enumerate().map(one).collect()
+        };
+        let (a, b) = (("a", "running", 9), ("b", "running", 3));
+        assert_eq!(Census::of(&asked(&[a, b]), "a"), census(2, 12));
+        for (all, why) in [
+            (vec![a, b], Paused::NotAmongThem),
+            (vec![a, b, ("c", "running", 0), ("c", "running", 0)], Paused::NotAmongThem),
+            (vec![a, ("c", "gone", 0)], Paused::Unreachable),
+            (vec![a, ("c", "shutting_down", 5)], Paused::Draining),
+            (vec![], Paused::NotAmongThem),
+        ] {
+            assert_eq!(Census::of(&asked(&all), "c"), Err(why), "{all:?}");
         }
     }
 
