@@ -60,7 +60,8 @@ impl Rebalance {
                 planner = Planner::new(Instant::now());
                 ask_at = Instant::now();
             } else if Instant::now() >= ask_at {
-                planner.learn(self.census().await, Instant::now());
+                let own = self.kept().len();
+                planner.learn(self.census().await, own, Instant::now());
                 // Not all servers at the same time.
                 ask_at = Instant::now() + keys.interval.mul_f64(0.9 + random_unit() / 5.0);
             }

@@ -1,7 +1,8 @@
 //! How many connections are to be asked to move, so that all servers have about as many. Pure: the time is handed in.
 //!
 //! A server looks at what all have together, and at what would be its share. That sum does not change when
-//! connections move, so between two looks its own count is enough to know when it has given away enough.
+//! connections move, so between two looks its own count is enough to know when it has given away enough. What comes
+//! to it between two looks is taken to come to all of them alike.
 
 use super::Asked;
 use std::time::{Duration, Instant};
@@ -97,6 +98,8 @@ pub(crate) enum Step {
 pub(crate) struct Planner {
     census: Result<Census, Paused>,
     taken: Instant,
+    /// What this server had then.
+    own: usize,
     /// Connections that may be asked to move by now, or parts of one.
     allowance: f64,
     planned: Instant,
@@ -107,14 +110,15 @@ impl Planner {
         Planner {
             census: Err(Paused::Unknown),
             taken: now,
+            own: 0,
             allowance: 0.0,
             planned: now,
         }
     }
 
-    /// The others were asked.
-    pub(crate) fn learn(&mut self, census: Result<Census, Paused>, now: Instant) {
-        (self.census, self.taken) = (census, now);
+    /// All were asked while this server had `own` connections that were not asked to move.
+    pub(crate) fn learn(&mut self, census: Result<Census, Paused>, own: usize, now: Instant) {
+        (self.census, self.own, self.taken) = (census, own, now);
     }
 
     /// What is known of all, if it is.
@@ -136,7 +140,8 @@ impl Planner {
             Err(why) => return self.rest(Step::Paused(why)),
         };
         // Rounded up: a connection cannot be divided, and one too many is no reason to move it.
-        let most = (census.share() * settings.threshold).ceil() as usize;
+        let grown = own.saturating_sub(self.own) as f64;
+        let most = ((census.share() + grown) * settings.threshold).ceil() as usize;
         let excess = own.saturating_sub(most);
         if excess == 0 || census.servers < 2 {
             return self.rest(Step::Level);
@@ -190,7 +195,7 @@ mod tests {
     fn the_excess_goes_at_the_rate_and_no_further() {
         let start = Instant::now();
         let mut planner = Planner::new(start);
-        planner.learn(census(3, 900), start);
+        planner.learn(census(3, 900), 900, start);
         let left = run(&mut planner, 900, start, 89);
         assert_eq!(left[0], 891);
         for pair in left.windows(2) {
@@ -199,7 +204,7 @@ mod tests {
         }
         // 1 % a second of what is left: 900 · 0.99^89, within what is rounded.
         assert!((365..=375).contains(&left[88]), "{left:?}");
-        planner.learn(census(3, 900), start + SECOND * 89);
+        planner.learn(census(3, 900), left[88], start + SECOND * 89);
         let left = run(&mut planner, left[88], start + SECOND * 89, 60);
         assert_eq!(*left.last().unwrap(), 360, "1.2 times the share");
         assert_eq!(planner.plan(360, SETTINGS, start + SECOND * 150), Step::Level);
@@ -209,7 +214,7 @@ mod tests {
     fn a_few_connections_go_one_by_one() {
         let start = Instant::now();
         let mut planner = Planner::new(start);
-        planner.learn(census(2, 10), start);
+        planner.learn(census(2, 10), 10, start);
         let left = run(&mut planner, 10, start, 60);
         // A tenth of a connection a second: the first after ten seconds.
         assert_eq!((left[8], left[9], left[10]), (10, 9, 9));
@@ -221,10 +226,25 @@ mod tests {
         let start = Instant::now();
         let mut planner = Planner::new(start);
         for (servers, connections, own) in [(3, 4, 2), (2, 1, 1), (3, 900, 360), (1, 50, 50)] {
-            planner.learn(census(servers, connections), start);
+            planner.learn(census(servers, connections), own, start);
             let step = planner.plan(own, SETTINGS, start + SECOND * 60);
             assert_eq!(step, Step::Level, "{servers} {connections} {own}");
         }
+    }
+
+    /// A wave of new clients is no reason to send them on to servers that have it, too.
+    #[test]
+    fn what_came_since_came_to_all() {
+        let start = Instant::now();
+        let mut planner = Planner::new(start);
+        planner.learn(census(3, 900), 300, start);
+        for own in [300, 500, 5000] {
+            let step = planner.plan(own, SETTINGS, start + SECOND);
+            assert_eq!(step, Step::Level, "{own}");
+        }
+        // Unless the next look says otherwise.
+        planner.learn(census(3, 1100), 500, start);
+        assert_ne!(planner.plan(500, SETTINGS, start + SECOND), Step::Level);
     }
 
     #[test]
@@ -266,14 +286,14 @@ mod tests {
         let paused = |why| Step::Paused(why);
         assert_eq!(planner.plan(900, SETTINGS, start), paused(Paused::Unknown));
         for why in [Paused::Draining, Paused::Unreachable, Paused::NotAmongThem] {
-            planner.learn(Err(why), start);
+            planner.learn(Err(why), 900, start);
             assert_eq!(planner.plan(900, SETTINGS, start + SECOND), paused(why));
         }
-        planner.learn(census(3, 900), start);
+        planner.learn(census(3, 900), 900, start);
         let old = start + SETTINGS.max_age + SECOND;
         assert_eq!(planner.plan(900, SETTINGS, old), paused(Paused::Unknown));
         // What was not done meanwhile is not made up for.
-        planner.learn(census(3, 900), old);
+        planner.learn(census(3, 900), 900, old);
         assert_eq!(planner.plan(900, SETTINGS, old + SECOND), Step::Shed(9));
         assert_eq!(
             planner.plan(900, SETTINGS, old + SECOND * 60),

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 /// How long it is waited unless the request says it.
 const USUAL: Duration = Duration::from_secs(10);
-/// The longest that it is waited.
+/// Bounds of what the request may say.
+const LEAST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Who is waited for.
@@ -34,12 +35,22 @@ pub(super) fn patience(
             "timeout: does nothing without wait=all",
         )),
         (Some(Whom::All), Some(text)) => {
-            let parsed = humantime::parse_duration(text).ok();
-            let good = parsed.filter(|time| (Duration::from_millis(1)..=LONGEST).contains(time));
-            let wrong = "timeout: is no time from 1ms to 60s; write it as 10s";
+            let wrong = "timeout: is no time from 1ms to 60s; write it as 10s or 500ms";
+            let good = time(text).filter(|time| (LEAST..=LONGEST).contains(time));
             good.map(Some).ok_or_else(|| Problem::bad_request(wrong))
         }
     }
+}
+
+/// Seconds or milliseconds, in the one way in which the description of the API has them.
+fn time(text: &str) -> Option<Duration> {
+    let (digits, unit) = match text.strip_suffix("ms") {
+        Some(digits) => (digits, Duration::from_millis(1)),
+        None => (text.strip_suffix('s')?, Duration::from_secs(1)),
+    };
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
+    let count: u32 = digits.parse().ok().filter(|_| plain)?;
+    unit.checked_mul(count)
 }
 
 #[derive(Deserialize)]
@@ -68,7 +79,7 @@ mod tests {
         assert_eq!(of("wait=all"), USUAL);
         assert_eq!(of("dry_run=true&wait=all&timeout=2500ms"), Duration::from_millis(2500));
         assert_eq!(of("wait=all&timeout=60s"), LONGEST);
-        for wrong in ["", "timeout=5s", "wait=some", "wait=all&timeout=61s", "wait=all&timeout=0s", "wait=all&timeout=x"] {
+        for wrong in ["", "timeout=5s", "wait=some", "wait=all&timeout=61s", "wait=all&timeout=0s", "wait=all&timeout=x", "wait=all&timeout=05s", "wait=all&timeout=%2B5s", "wait=all&timeout=1m", "wait=all&timeout=s"] {
             assert_eq!(of(wrong), Duration::ZERO, "{wrong}");
         }
         assert!(patience(None, Some("5s")).is_err());
