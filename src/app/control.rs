@@ -195,6 +195,10 @@ impl Control for Shared {
         })
     }
 
+    fn may_change(&self) -> bool {
+        self.routes.may_change()
+    }
+
     fn principals(&self) -> Vec<PrincipalView> {
         self.auth.principals_in_force()
     }

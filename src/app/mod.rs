@@ -4,6 +4,7 @@ mod access;
 mod check;
 mod control;
 mod descriptors;
+mod documents;
 mod drain;
 mod embedding;
 mod handlers;
@@ -13,6 +14,7 @@ mod rebalance;
 mod reload;
 mod routes;
 mod settings;
+mod source;
 mod threads;
 mod tls;
 mod trust;
@@ -26,12 +28,12 @@ use crate::config::Config;
 use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
 use crate::lifecycle::{Backoff, DrainCause, Event, Lifecycle, Phase};
+use crate::peers::{Convergence, Peers};
 use crate::scheduler::{self, Scheduler};
 use crate::telemetry::{
     self, ConnMetrics, Exporter, LogControl, LogError, ProcessMetrics, RouteCatalog, Sampling,
     Spans,
 };
-use crate::peers::{Convergence, Peers};
 use control::{DrainWish, MAX_WISHES, Shared};
 use embedding::Embedded;
 use routes::Routes;
@@ -221,8 +223,11 @@ impl Server {
         let peers = others.peers;
         let convergence = Convergence::new(Arc::clone(&peers), Arc::clone(peer_metrics));
         let own = (handlers, document);
+        let mut documents = documents::open(&config);
+        let principals = documents.principals.take();
         let routes = Routes::new(
             &config,
+            documents,
             own,
             Arc::clone(&scheduler),
             catalog,
@@ -230,7 +235,7 @@ impl Server {
             metrics.clone(),
         );
         let routes = Arc::new(routes);
-        let trust = Trust::new(&config, Arc::clone(&registry), metrics.clone());
+        let trust = Trust::new(&config, principals, Arc::clone(&registry), metrics.clone());
         let trust = Arc::new(trust.map_err(io::Error::other)?);
         let settings = watch::Sender::new(settings::connections(&config));
         let status = Status {
@@ -348,6 +353,7 @@ impl Server {
         tokio::select! {
             () = tokio::time::sleep(wait) => Wake::Routes,
             () = self.routes.first_may_load() => Wake::Routes,
+            () = self.trust.may_load() => Wake::Routes,
             _ = hangup.recv() => Wake::Reload,
             _ = terminate.recv() => Wake::Drain(DrainCause::Terminate),
             _ = interrupt.recv() => Wake::Drain(DrainCause::Interrupt),

@@ -46,7 +46,9 @@ const SIDECAR: u16 = 8081;
 const MAX_ADDRESSES: usize = 256;
 
 fn parts(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+    text.split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
 }
 
 impl PeersConfig {

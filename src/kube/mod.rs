@@ -5,14 +5,24 @@
 //! is never that of a data thread. Every request has an end ([`Settings::timeout`]); reads are tried
 //! again until then, a write is made once, since only its maker knows whether twice is once too many.
 
+mod config_map;
+mod events;
 mod failure;
+mod follow;
 mod headless;
+mod others;
 mod services;
+mod shared;
 mod slices;
+mod snapshot;
 
+pub(crate) use config_map::{Kind, MAX_DOCUMENT_BYTES};
+pub(crate) use events::Events;
 pub(crate) use failure::{Failure, Why};
 pub(crate) use headless::Headless;
+pub(crate) use others::{Peers, Slices};
 pub(crate) use services::Services;
+pub(crate) use shared::{Settings as DocumentSettings, SharedDocument};
 pub(crate) use slices::Family;
 
 use hyper_util::client::legacy;
@@ -184,8 +194,7 @@ async fn find() -> Result<Config, Failure> {
 /// an ordinary thing here, and who asked knows what to do about it.
 fn build(config: &Config, namespace: &str) -> kube::Result<Client> {
     let https = config.rustls_https_connector()?;
-    let mut http = legacy::Client::builder(TokioExecutor::new());
-    let http: legacy::Client<_, Body> = http.build(https);
+    let http: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new()).build(https);
     let service = config
         .extra_headers_layer()?
         .layer(http.map_err(BoxError::from));

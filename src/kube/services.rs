@@ -1,7 +1,7 @@
 //! Services whose endpoints are followed, each by one watch for all who ask.
 
-use super::slices::{Endpoint, Family, Slices, for_traffic};
 use super::Cluster;
+use super::slices::{Endpoint, Family, Slices, for_traffic};
 use crate::telemetry::{ServiceMetrics, random_unit};
 use crate::upstream::{self, BoxFuture, Discover, Port, ServiceName, ServicePort};
 use futures_core::Stream;
@@ -259,7 +259,11 @@ impl Watching {
     fn works(&mut self) {
         if self.failures > 0 {
             let (service, failures) = (self.name.to_string(), self.failures);
-            tracing::info!(service, failures, "the endpoints of a Service are known again");
+            tracing::info!(
+                service,
+                failures,
+                "the endpoints of a Service are known again"
+            );
             self.failures = 0;
             // No news for whoever has the endpoints.
             self.known.send_if_modified(|known| {

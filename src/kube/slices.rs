@@ -69,9 +69,7 @@ impl Conditions {
 pub(crate) fn for_traffic(endpoints: &[Endpoint]) -> Vec<SocketAddr> {
     let rank = |one: &Endpoint| one.conditions.rank();
     let best = endpoints.iter().map(rank).max().unwrap_or(0);
-    let wanted = endpoints
-        .iter()
-        .filter(|one| best > 0 && rank(one) == best);
+    let wanted = endpoints.iter().filter(|one| best > 0 && rank(one) == best);
     wanted.map(|one| one.addr).collect()
 }
 
@@ -374,10 +372,7 @@ mod tests {
         }
         // A Service without selector may leave out its ports: then every number is one.
         let slices = of(&[slice("a", "IPv4", Value::Null, &[up("", "10.0.0.1")])]);
-        assert_eq!(
-            addrs(&slices, Port::Number(9), Family::V4),
-            ["10.0.0.1:9"]
-        );
+        assert_eq!(addrs(&slices, Port::Number(9), Family::V4), ["10.0.0.1:9"]);
         // Nobody there is no mistake of the port.
         assert_eq!(
             of(&[slice("a", "IPv4", http(), &[])]).endpoints(&name("grpc"), Family::V4),

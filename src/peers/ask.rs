@@ -184,7 +184,11 @@ mod tests {
         let padded = format!("{GOOD}{}", " ".repeat(MAX_BODY));
         for (head, body, problem) in [
             ("500 Oh", GOOD.to_owned(), "answers 500"),
-            ("302 Found\r\nlocation: /statusz", String::new(), "answers 302"),
+            (
+                "302 Found\r\nlocation: /statusz",
+                String::new(),
+                "answers 302",
+            ),
             ("200 OK", "{}".to_owned(), "no server of ours"),
             ("200 OK", "[".repeat(2000), "no server of ours"),
             ("200 OK", GOOD.replace("0aF9", "x"), "no server of ours"),

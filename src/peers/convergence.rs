@@ -109,7 +109,10 @@ impl Convergence {
     }
 
     fn follow(&self, hash: &str, since: Option<Instant>) -> watch::Receiver<Progress> {
-        let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut following = self
+            .following
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let receiver = self.progress.subscribe();
         // Whoever only waits joins what is asked, or finds that something newer is.
         if since.is_none() && receiver.borrow().running {
@@ -233,7 +236,10 @@ mod tests {
                 while let Ok((mut socket, _)) = listener.accept().await {
                     let _ = socket.read(&mut [0; 1024]).await;
                     let body = fleet.status(addr);
-                    let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                        body.len()
+                    );
                     let _ = socket.write_all(format!("{head}{body}").as_bytes()).await;
                 }
             });
@@ -289,7 +295,11 @@ mod tests {
         }
         let convergence = over(Some(Box::new(fleet.clone())));
         convergence.wrote("b", Instant::now());
-        let Converged::Not { stragglers, problem } = convergence.wait("b", SHORT).await else {
+        let Converged::Not {
+            stragglers,
+            problem,
+        } = convergence.wait("b", SHORT).await
+        else {
             panic!("one is behind")
         };
         assert_eq!(problem, None);

@@ -207,7 +207,10 @@ mod tests {
         planner.learn(census(3, 900), left[88], start + SECOND * 89);
         let left = run(&mut planner, left[88], start + SECOND * 89, 60);
         assert_eq!(*left.last().unwrap(), 360, "1.2 times the share");
-        assert_eq!(planner.plan(360, SETTINGS, start + SECOND * 150), Step::Level);
+        assert_eq!(
+            planner.plan(360, SETTINGS, start + SECOND * 150),
+            Step::Level
+        );
     }
 
     #[test]
@@ -270,7 +273,10 @@ mod tests {
         assert_eq!(Census::of(&asked(&[a, b]), "a"), census(2, 12));
         for (all, why) in [
             (vec![a, b], Paused::NotAmongThem),
-            (vec![a, b, ("c", "running", 0), ("c", "running", 0)], Paused::NotAmongThem),
+            (
+                vec![a, b, ("c", "running", 0), ("c", "running", 0)],
+                Paused::NotAmongThem,
+            ),
             (vec![a, ("c", "gone", 0)], Paused::Unreachable),
             (vec![a, ("c", "shutting_down", 5)], Paused::Draining),
             (vec![], Paused::NotAmongThem),

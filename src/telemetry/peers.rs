@@ -48,7 +48,10 @@ impl PeerMetrics {
             draining,
             unreachable,
         } = counts;
-        for (state, count) in PEER_STATES.into_iter().zip([serving, draining, unreachable]) {
+        for (state, count) in PEER_STATES
+            .into_iter()
+            .zip([serving, draining, unreachable])
+        {
             gauge!("mcpd_peers", "state" => state).set(count as f64);
         }
         counter!("mcpd_peer_polls_total", "result" => "ok").increment((serving + draining) as u64);

@@ -167,7 +167,16 @@ mod tests {
         }
         assert_eq!(Port::parse("8080"), Ok(Port::Number(8080)));
         assert_eq!(Port::parse("mcp-2"), Ok(Port::Name("mcp-2".to_owned())));
-        for bad in ["", "0", "65536", "-1", "1-2", "Http", "a_b", "abcdefghijklmnop"] {
+        for bad in [
+            "",
+            "0",
+            "65536",
+            "-1",
+            "1-2",
+            "Http",
+            "a_b",
+            "abcdefghijklmnop",
+        ] {
             assert!(Port::parse(bad).is_err(), "{bad}");
         }
     }

@@ -271,6 +271,9 @@ pub trait Control: Send + Sync + 'static {
     /// Waits until all servers have the routes of this hash, but not for longer than `patience`.
     fn converged<'a>(&'a self, hash: &'a str, patience: Duration) -> Answer<'a, Arrived>;
 
+    /// Whether routes can be changed here at all: some stores are others' to write.
+    fn may_change(&self) -> bool;
+
     /// Every principal, in the order of their document.
     fn principals(&self) -> Vec<PrincipalView>;
     /// The handlers in the order of their names.

@@ -92,6 +92,17 @@ fn route_name(name: Result<Path<String>, PathRejection>) -> Result<String, Probl
     })
 }
 
+/// Nothing of a write is looked at where nothing may be written.
+fn writable(api: &Api) -> Result<(), Problem> {
+    if api.control.may_change() {
+        return Ok(());
+    }
+    let text =
+        "the routes are declared elsewhere (kubernetes.mode: declarative); change them there";
+    let refused = Problem::new(StatusCode::METHOD_NOT_ALLOWED, text);
+    Err(refused.with(header::ALLOW, "GET, HEAD"))
+}
+
 async fn current(api: &Api) -> Result<Arc<Version>, Problem> {
     api.control.routes().await.map_err(|error| {
         let text = format!("there are no routes yet: {error}");
@@ -160,6 +171,7 @@ pub(super) async fn put_all(
     how: Result<Query<HowToWrite>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    writable(&api)?;
     let how = query(how)?;
     let patience = how.patience()?;
     let precondition = version::precondition(request.headers())?;
@@ -188,6 +200,7 @@ pub(super) async fn put_one(
     how: Result<Query<HowToWrite>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    writable(&api)?;
     let (name, how) = (route_name(name)?, query(how)?);
     let patience = how.patience()?;
     let precondition = version::precondition(request.headers())?;
@@ -242,6 +255,7 @@ pub(super) async fn delete_one(
     how: Result<Query<HowToWrite>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    writable(&api)?;
     let (name, how) = (route_name(name)?, query(how)?);
     let patience = how.patience()?;
     let precondition = version::precondition(request.headers())?;

@@ -77,9 +77,23 @@ mod tests {
     fn a_write_waits_for_as_long_as_it_asks_within_bounds() {
         let of = |query: &str| longest(&format!("/admin/v1/routes?{query}").parse().unwrap());
         assert_eq!(of("wait=all"), USUAL);
-        assert_eq!(of("dry_run=true&wait=all&timeout=2500ms"), Duration::from_millis(2500));
+        assert_eq!(
+            of("dry_run=true&wait=all&timeout=2500ms"),
+            Duration::from_millis(2500)
+        );
         assert_eq!(of("wait=all&timeout=60s"), LONGEST);
-        for wrong in ["", "timeout=5s", "wait=some", "wait=all&timeout=61s", "wait=all&timeout=0s", "wait=all&timeout=x", "wait=all&timeout=05s", "wait=all&timeout=%2B5s", "wait=all&timeout=1m", "wait=all&timeout=s"] {
+        for wrong in [
+            "",
+            "timeout=5s",
+            "wait=some",
+            "wait=all&timeout=61s",
+            "wait=all&timeout=0s",
+            "wait=all&timeout=x",
+            "wait=all&timeout=05s",
+            "wait=all&timeout=%2B5s",
+            "wait=all&timeout=1m",
+            "wait=all&timeout=s",
+        ] {
             assert_eq!(of(wrong), Duration::ZERO, "{wrong}");
         }
         assert!(patience(None, Some("5s")).is_err());

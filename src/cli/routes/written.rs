@@ -84,7 +84,9 @@ impl Written {
         }
         let why = self.problem.as_ref();
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-        say(format!("the change stands, but not all servers have it yet{why}"));
+        say(format!(
+            "the change stands, but not all servers have it yet{why}"
+        ));
         Exit::Executed
     }
 

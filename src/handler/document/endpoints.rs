@@ -2,8 +2,8 @@
 
 use super::value::{list, of_text, section};
 use crate::router::document::reading::{self, Fields, Report};
-use crate::upstream::{Names, Port, ServiceName, ServicePort, SystemResolver};
 use crate::upstream::{Discover, Services};
+use crate::upstream::{Names, Port, ServiceName, ServicePort, SystemResolver};
 use std::sync::Arc;
 
 /// Most addresses that are written down.
@@ -85,10 +85,7 @@ mod tests {
     #[test]
     fn a_service_is_read_with_a_port_of_either_kind() {
         for (written, shown) in [
-            (
-                "{service: orders, port: http}",
-                "Service orders, port http",
-            ),
+            ("{service: orders, port: http}", "Service orders, port http"),
             (
                 "{service: orders.shop, port: 8080}",
                 "Service orders.shop, port 8080",
@@ -108,17 +105,17 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_by_its_key() {
         for (written, problem) in [
-            ("orders", "endpoints: is neither a list of hosts nor a Service"),
+            (
+                "orders",
+                "endpoints: is neither a list of hosts nor a Service",
+            ),
             ("{service: orders}", "endpoints.port: is missing"),
             ("{port: http}", "endpoints.service: is missing"),
             (
                 "{service: orders.shop.svc, port: http}",
                 "endpoints.service: is no Service",
             ),
-            (
-                "{service: orders, port: 0}",
-                "endpoints.port: is no port",
-            ),
+            ("{service: orders, port: 0}", "endpoints.port: is no port"),
             (
                 "{service: orders, port: http, zone: a}",
                 "endpoints.zone: is not a key",
@@ -141,7 +138,10 @@ mod tests {
         let Err(told) = document.handlers[0].build(&context) else {
             panic!("it is taken")
         };
-        assert!(told.contains("Service orders") && told.contains("kubernetes.name"), "{told}");
+        assert!(
+            told.contains("Service orders") && told.contains("kubernetes.name"),
+            "{told}"
+        );
         context.services = Some(&Unasked);
         assert!(document.handlers[0].build(&context).is_ok());
     }

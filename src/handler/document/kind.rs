@@ -1,9 +1,9 @@
 //! The types of handlers, and the keys that each has.
 
+use super::endpoints::discover;
 #[cfg(feature = "nats")]
 use super::nats;
 use super::value::{duration, number, parsed};
-use super::endpoints::discover;
 use super::{Context, http, mcp, value};
 #[cfg(feature = "nats")]
 use crate::handler::NatsSettings;

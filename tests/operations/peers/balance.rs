@@ -98,7 +98,10 @@ fn a_server_that_is_new_gets_its_share_without_a_request_that_fails() {
         shown["state"] == "paused" && shown["reason"] == "unreachable"
     });
     assert_eq!(first.metric("mcpd_rebalance_paused"), 1.0);
-    assert_eq!(first.metric("mcpd_goaways_total{reason=\"rebalance\"}"), 0.0);
+    assert_eq!(
+        first.metric("mcpd_goaways_total{reason=\"rebalance\"}"),
+        0.0
+    );
 
     let second = balanced(server("b", sidecars[1], &sidecars));
     let mut second = second.listen(second_data).set("DRAIN__DELAY", "1h").spawn();
@@ -148,7 +151,10 @@ fn who_does_not_move_is_refused_after_the_grace() {
     for peer in &mut peers[1..] {
         peer.expect_alive(3);
     }
-    assert_eq!(first.metric("mcpd_goaways_total{reason=\"rebalance\"}"), 1.0);
+    assert_eq!(
+        first.metric("mcpd_goaways_total{reason=\"rebalance\"}"),
+        1.0
+    );
     drop(quiet);
 }
 
@@ -169,5 +175,8 @@ fn by_default_nobody_is_asked_to_move() {
         assert_eq!(server.metric("mcpd_peer_polls_total{result=\"ok\"}"), 0.0);
     }
     // It can be turned on while it runs: see `reload` for how.
-    assert_eq!(servers[0].metric("mcpd_goaways_total{reason=\"rebalance\"}"), 0.0);
+    assert_eq!(
+        servers[0].metric("mcpd_goaways_total{reason=\"rebalance\"}"),
+        0.0
+    );
 }

@@ -55,7 +55,10 @@ fn the_answer_comes_when_all_servers_have_it() {
         let (status, etag, told) = put(&servers[round % 3], &name, "?wait=all&timeout=10s");
         assert_eq!((status, &told["converged"]), (200, &true.into()), "{told}");
         assert_eq!(told["stragglers"], Value::Array(Vec::new()));
-        assert_eq!(etag.as_deref(), Some(format!("{}", told["etag"].as_str().unwrap()).as_str()));
+        assert_eq!(
+            etag.as_deref(),
+            Some(format!("{}", told["etag"].as_str().unwrap()).as_str())
+        );
         for server in &servers {
             assert_eq!(told["hash"], hash(server));
             server.peer().expect_alive_on(&name);
@@ -68,7 +71,9 @@ fn the_answer_comes_when_all_servers_have_it() {
     let (_, _, told) = put(&servers[0], "unwaited", "");
     assert!(told.get("converged").is_none(), "{told}");
     let before = count(&servers[0]);
-    servers[0].await_metric("mcpd_routes_convergence_seconds_count", |n| n >= before.max(3.0));
+    servers[0].await_metric("mcpd_routes_convergence_seconds_count", |n| {
+        n >= before.max(3.0)
+    });
 }
 
 #[test]
@@ -81,14 +86,32 @@ fn who_is_behind_is_named_and_the_write_stands() {
     assert!(etag.is_some());
     let stragglers = told["stragglers"].as_array().unwrap();
     assert_eq!(stragglers.len(), 1, "{told}");
-    assert_eq!((&stragglers[0]["server"], &stragglers[0]["revision"]), (&"c".into(), &1.into()));
+    assert_eq!(
+        (&stragglers[0]["server"], &stragglers[0]["revision"]),
+        (&"c".into(), &1.into())
+    );
     servers[0].peer().expect_alive_on("new");
 
     // The command says the same, and ends with 1.
     let command = |wait: &str| {
         Command::new(env!("CARGO_BIN_EXE_mcpd"))
-            .args(["routes", "set", "more", "--topic", "more", "--handler", "echo", "--wait", "all"])
-            .args(["--wait-timeout", wait, "--admin", &servers[0].sidecar.to_string()])
+            .args([
+                "routes",
+                "set",
+                "more",
+                "--topic",
+                "more",
+                "--handler",
+                "echo",
+                "--wait",
+                "all",
+            ])
+            .args([
+                "--wait-timeout",
+                wait,
+                "--admin",
+                &servers[0].sidecar.to_string(),
+            ])
             .output()
             .unwrap()
     };
