@@ -7,6 +7,7 @@ use crate::dispatch;
 use crate::handler::Context;
 use crate::router::document::{Document, Problem, Problems};
 use crate::telemetry::UpstreamCatalog;
+use crate::upstream::{Services, Unasked};
 use std::io;
 use std::sync::Arc;
 
@@ -62,7 +63,7 @@ pub fn check(config: &Config) -> io::Result<Check> {
             true,
             &Context {
                 upstreams: &UpstreamCatalog::default(),
-                services: None,
+                services: super::peers::knows_services(config).then_some(&Unasked as &dyn Services),
             },
         )?;
         Ok(made.handlers)
