@@ -69,6 +69,8 @@ pub mod conn;
 pub mod dispatch;
 pub mod function;
 pub mod handler;
+#[cfg(feature = "kubernetes")]
+mod kube;
 pub mod lifecycle;
 pub mod message;
 pub mod router;

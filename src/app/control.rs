@@ -141,6 +141,10 @@ impl Control for Shared {
         Box::pin(async move { changing.await.unwrap_or(Err(WriteError::Unknown)) })
     }
 
+    fn may_change(&self) -> bool {
+        self.routes.may_change()
+    }
+
     fn principals(&self) -> Vec<PrincipalView> {
         self.auth.principals_in_force()
     }

@@ -4,6 +4,7 @@ mod access;
 mod check;
 mod control;
 mod descriptors;
+mod documents;
 mod drain;
 mod embedding;
 mod handlers;
@@ -11,6 +12,7 @@ mod keys;
 mod reload;
 mod routes;
 mod settings;
+mod source;
 mod threads;
 mod tls;
 mod trust;
@@ -213,8 +215,11 @@ impl Server {
         let queues = Arc::clone(exporter.queues());
         let scheduler = Arc::new(Scheduler::new(scheduler::DEFAULT_LIMITS, queues));
         let own = (handlers, document);
+        let mut documents = documents::open(&config);
+        let principals = documents.principals.take();
         let routes = Routes::new(
             &config,
+            documents,
             own,
             Arc::clone(&scheduler),
             catalog,
@@ -222,7 +227,7 @@ impl Server {
             metrics.clone(),
         );
         let routes = Arc::new(routes);
-        let trust = Trust::new(&config, Arc::clone(&registry), metrics.clone());
+        let trust = Trust::new(&config, principals, Arc::clone(&registry), metrics.clone());
         let trust = Arc::new(trust.map_err(io::Error::other)?);
         let settings = watch::Sender::new(settings::connections(&config));
         let status = Status {
@@ -339,6 +344,7 @@ impl Server {
         tokio::select! {
             () = tokio::time::sleep(wait) => Wake::Routes,
             () = self.routes.first_may_load() => Wake::Routes,
+            () = self.trust.may_load() => Wake::Routes,
             _ = hangup.recv() => Wake::Reload,
             _ = terminate.recv() => Wake::Drain(DrainCause::Terminate),
             _ = interrupt.recv() => Wake::Drain(DrainCause::Interrupt),

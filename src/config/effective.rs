@@ -125,6 +125,7 @@ impl Config {
             max_mirror_bytes: self.routes.max_mirror_bytes,
             ..running.routes.clone()
         };
+        self.kubernetes = running.kubernetes.clone();
         self.server_id.clone_from(&running.server_id);
         self.handlers_file.clone_from(&running.handlers_file);
         self.sidecar = running.sidecar.clone();
@@ -186,6 +187,9 @@ impl Config {
                 "routes.max_mirror_bytes",
                 show_size(routes.max_mirror_bytes as u64),
             ),
+        ]);
+        list.extend(self.kubernetes.plain());
+        list.extend([
             ("log.format", word(self.log.format)),
             ("log.filter", self.log.filter.clone()),
             ("metrics.enabled", self.metrics.enabled.to_string()),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::auth::AuthConfig;
+use super::kubernetes::KubernetesConfig;
 use super::tls::{HandshakeConfig, TlsConfig};
 use super::tracing::TracingConfig;
 use crate::lifecycle::DrainWindows;
@@ -44,6 +45,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Where routes come from.
     pub routes: RoutesConfig,
+    /// Documents that all replicas share.
+    pub kubernetes: KubernetesConfig,
     /// Handlers by name (1 to 63 of `a-z0-9._-`); always has `echo`,
     /// `monitor` and `discard`, which may have been redefined.
     pub handlers: BTreeMap<String, HandlerConfig>,

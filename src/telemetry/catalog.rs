@@ -4,6 +4,7 @@
 //! `docs/metrics.md` its tables. A test holds it against the page of a running server, another one
 //! against the names in these sources. A new metric is one new line here.
 
+mod kubernetes;
 mod metric;
 
 pub use metric::{Metric, MetricGroup, MetricKind, Values};
@@ -293,6 +294,7 @@ pub static METRICS: &[MetricGroup] = &[
             .later(),
         ],
     },
+    kubernetes::GROUP,
     MetricGroup {
         title: "Principals",
         metrics: &[

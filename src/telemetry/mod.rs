@@ -6,6 +6,11 @@ mod catalog;
 mod cgroup;
 mod conn;
 mod histogram;
+#[cfg_attr(
+    not(feature = "kubernetes"),
+    expect(dead_code, reason = "its names are on the page of all metrics")
+)]
+mod kubernetes;
 mod log;
 mod process;
 mod queue;
@@ -22,6 +27,8 @@ pub(crate) use batch::{Batch, FrameCounts};
 pub use catalog::{METRICS, Metric, MetricGroup, MetricKind, Values};
 pub use conn::ConnMetrics;
 pub(crate) use conn::{CloseReason, InFlight, Rejected};
+#[cfg(feature = "kubernetes")]
+pub(crate) use kubernetes::KubernetesMetrics;
 pub(crate) use log::AUDIT;
 pub use log::{LogControl, LogError, LogSettings, LogStyle, init as init_logs};
 pub use process::{Exporter, ProcessMetrics};

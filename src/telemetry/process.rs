@@ -181,7 +181,6 @@ impl ProcessMetrics {
     pub fn routes_live(&self, revision: u64) {
         counter!("mcpd_routes_reloads_total", "result" => "ok").increment(1);
         gauge!("mcpd_routes_revision").set(revision as f64);
-        self.routes_confirmed();
     }
 
     /// A route document was refused.
@@ -202,9 +201,9 @@ impl ProcessMetrics {
         }
     }
 
-    /// The store was read, and holds what is live.
-    pub fn routes_confirmed(&self) {
-        gauge!("mcpd_routes_last_confirmed_timestamp_seconds").set(now());
+    /// The store was read at that time, and held what is live.
+    pub fn routes_confirmed(&self, at: SystemTime) {
+        gauge!("mcpd_routes_last_confirmed_timestamp_seconds").set(since_1970(at));
     }
 }
 
@@ -219,8 +218,12 @@ fn result(taken: bool) -> &'static str {
     if taken { "ok" } else { "refused" }
 }
 
-/// Seconds since 1970.
 fn now() -> f64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap_or_default().as_secs_f64()
+    since_1970(SystemTime::now())
+}
+
+/// In seconds.
+fn since_1970(at: SystemTime) -> f64 {
+    let since = at.duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
 }

@@ -225,6 +225,9 @@ pub trait Control: Send + Sync + 'static {
     fn change(&self, change: Change, patience: Duration)
     -> Answer<'_, Result<Written, WriteError>>;
 
+    /// Whether routes can be changed here at all: some stores are others' to write.
+    fn may_change(&self) -> bool;
+
     /// Every principal, in the order of their document.
     fn principals(&self) -> Vec<PrincipalView>;
     /// The handlers in the order of their names.

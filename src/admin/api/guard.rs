@@ -312,7 +312,8 @@ fn unauthorized(text: &str, challenge: &str) -> Problem {
 
 /// The answers that the router gives by itself, as problem documents.
 fn explained(response: Response) -> Response {
-    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+    let says_which = response.headers().contains_key(header::ALLOW);
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED || says_which {
         return response;
     }
     // Which ones it knows is in the header Allow, which the router adds after this.

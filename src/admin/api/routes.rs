@@ -78,6 +78,17 @@ fn route_name(name: Result<Path<String>, PathRejection>) -> Result<String, Probl
     })
 }
 
+/// Nothing of a write is looked at where nothing may be written.
+fn writable(api: &Api) -> Result<(), Problem> {
+    if api.control.may_change() {
+        return Ok(());
+    }
+    let text =
+        "the routes are declared elsewhere (kubernetes.mode: declarative); change them there";
+    let refused = Problem::new(StatusCode::METHOD_NOT_ALLOWED, text);
+    Err(refused.with(header::ALLOW, "GET, HEAD"))
+}
+
 async fn current(api: &Api) -> Result<Arc<Version>, Problem> {
     api.control.routes().await.map_err(|error| {
         let text = format!("there are no routes yet: {error}");
@@ -146,6 +157,7 @@ pub(super) async fn put_all(
     how: Result<Query<HowToWrite>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    writable(&api)?;
     let how = query(how)?;
     let precondition = version::precondition(request.headers())?;
     if precondition == Precondition::None {
@@ -172,6 +184,7 @@ pub(super) async fn put_one(
     how: Result<Query<HowToWrite>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    writable(&api)?;
     let (name, how) = (route_name(name)?, query(how)?);
     let precondition = version::precondition(request.headers())?;
     let (deadline, body) = document_body(&api, request).await?;
@@ -224,6 +237,7 @@ pub(super) async fn delete_one(
     how: Result<Query<HowToWrite>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    writable(&api)?;
     let (name, how) = (route_name(name)?, query(how)?);
     let precondition = version::precondition(request.headers())?;
     if precondition == Precondition::Absent {

@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// Everything about the process as a whole.
 #[derive(Serialize)]
@@ -49,6 +49,14 @@ struct Routes {
     source: Option<String>,
     count: usize,
     problem: Option<String>,
+    /// `file`, `memory` or `kubernetes`.
+    store: &'static str,
+    /// The resourceVersion of the ConfigMap that was seen last.
+    resource_version: Option<String>,
+    /// When the store last said that it holds the live routes.
+    last_confirmed: Option<String>,
+    /// Why the store cannot be asked at present.
+    unreachable: Option<String>,
 }
 
 /// GET `state`.
@@ -77,10 +85,18 @@ fn show(api: &Api) -> Shown {
             source: routes.source,
             count: routes.routes,
             problem: routes.problem,
+            store: routes.store,
+            resource_version: routes.version,
+            last_confirmed: routes.confirmed.map(rfc3339),
+            unreachable: routes.unreachable,
         },
         connections: status.connections.len(),
         uptime_seconds: api.started.elapsed().as_secs_f64(),
     }
+}
+
+fn rfc3339(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
 }
 
 fn show_drain(api: &Api, drain: DrainView) -> Drain {

@@ -156,9 +156,12 @@ impl Routes {
                 self.confirmed();
                 Ok(())
             }
-            _ => self
-                .apply(version)
-                .inspect_err(|problem| self.refused(problem)),
+            _ => {
+                self.apply(version, &self.source)
+                    .inspect_err(|problem| self.refused(problem))?;
+                self.confirmed();
+                Ok(())
+            }
         }
     }
 

@@ -99,6 +99,9 @@ fn companions(doc: &KeyDoc) -> Vec<Flag> {
         ];
         return company.iter().map(flag).collect();
     }
+    if doc.key == "kubernetes.principals" {
+        return vec![flag(&("kubernetes.name", "mcpd"))];
+    }
     let Some((port, _)) = doc
         .key
         .split_once(".tls.")
