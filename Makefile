@@ -47,7 +47,8 @@ deny: tools-cargo-deny ## Check licences, banned crates and where crates come fr
 	$(CARGO) deny --locked check licenses bans sources
 
 chart: ## Check helm/mcpd and k8s/ as far as that goes without a cluster (scripts/chart/generate makes what is generated)
-	$(CARGO) build --locked --quiet --bin mcpd
+	@# With --workspace it has the features that the unit tests have built it with.
+	$(CARGO) build --locked --quiet --workspace --bin mcpd
 	scripts/chart/check target/debug/mcpd
 
 fuzz: tools-cargo-fuzz ## Run each fuzz target for FUZZ_SECONDS (10)
