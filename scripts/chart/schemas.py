@@ -28,6 +28,7 @@ CUSTOM = {
         "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
     ],
     "github.com/cert-manager/cert-manager@v1.21.2": ["deploy/crds/cert-manager.io_certificates.yaml"],
+    "github.com/kedacore/keda/v2@v2.21.0": ["config/crd/bases/keda.sh_scaledobjects.yaml"],
     # The experimental channel serves v1alpha2 as well.
     "sigs.k8s.io/gateway-api@v1.6.3": ["config/crd/experimental/gateway.networking.k8s.io_tcproutes.yaml"],
 }
