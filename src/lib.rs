@@ -69,8 +69,11 @@ pub mod conn;
 pub mod dispatch;
 pub mod function;
 pub mod handler;
+#[cfg(feature = "kubernetes")]
+mod kube;
 pub mod lifecycle;
 pub mod message;
+mod peers;
 pub mod router;
 pub mod scheduler;
 mod server;

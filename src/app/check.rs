@@ -5,6 +5,7 @@ use super::routes::open_store;
 use super::{access, tls, trust};
 use crate::config::Config;
 use crate::dispatch;
+use crate::handler::Context;
 use crate::router::document::{Document, Problem, Problems};
 use crate::telemetry::UpstreamCatalog;
 use std::io;
@@ -52,7 +53,14 @@ pub fn check(config: &Config) -> io::Result<Check> {
             document: Arc::new(document),
             ..Sources::default()
         };
-        let made = sources.make(None, true, &UpstreamCatalog::default())?;
+        let made = sources.make(
+            None,
+            true,
+            &Context {
+                upstreams: &UpstreamCatalog::default(),
+                services: None,
+            },
+        )?;
         Ok(made.handlers)
     });
     let mut found = Check {

@@ -4,9 +4,8 @@
 use super::{Server, settings, watched};
 use crate::background;
 use crate::config::HandlerConfig;
-use crate::handler::{Document, Handlers, MAX_DOCUMENT_BYTES};
+use crate::handler::{Context, Document, Handlers, MAX_DOCUMENT_BYTES};
 use crate::scheduler::Limits;
-use crate::telemetry::UpstreamCatalog;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +36,7 @@ impl Sources {
         self,
         before: Option<&Made>,
         anew: bool,
-        upstreams: &UpstreamCatalog,
+        context: &Context<'_>,
     ) -> Result<Made, String> {
         let configured = before.map(|made| (&made.sources.configs, &made.handlers));
         let mut handlers = settings::handlers(&self.configs, configured)?;
@@ -56,7 +55,7 @@ impl Sources {
             let handler = match kept {
                 Some(kept) => kept,
                 None => entry
-                    .build(upstreams)
+                    .build(context)
                     .map_err(|error| format!("handlers_file: handler {name:?}: {error}"))?,
             };
             handlers.insert(name.clone(), handler);

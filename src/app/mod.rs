@@ -218,7 +218,7 @@ impl Server {
             own,
             Arc::clone(&scheduler),
             catalog,
-            Arc::clone(exporter.upstreams()),
+            (Arc::clone(exporter.upstreams()), None),
             metrics.clone(),
         );
         let routes = Arc::new(routes);

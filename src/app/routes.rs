@@ -8,12 +8,13 @@ use crate::admin::{RoutesStatus, Version};
 use crate::background;
 use crate::config::Config;
 use crate::dispatch::{self, BindOptions, BoundRoute, Mirrors, bind};
-use crate::handler::Handlers;
+use crate::handler::{Context, Handlers};
 use crate::router::document::{Document, Loaded, ParseOptions, Problems, RouteSpec};
 use crate::router::handle::Handle;
 use crate::router::store::{FileStore, FileStoreOptions, MemoryStore, RouteStore, StoreError};
 use crate::scheduler::{Limits, Scheduler};
 use crate::telemetry::{ProcessMetrics, RouteCatalog, UpstreamCatalog};
+use crate::upstream::Services;
 use arc_swap::ArcSwapOption;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +33,7 @@ pub(super) struct Routes {
     scheduler: Arc<Scheduler>,
     catalog: Arc<RouteCatalog>,
     upstreams: Arc<UpstreamCatalog>,
+    services: Option<Arc<dyn Services>>,
     metrics: ProcessMetrics,
     /// Held while a table is made, which takes a moment for a large one.
     state: Mutex<State>,
@@ -58,13 +60,13 @@ struct State {
 
 impl State {
     /// Makes the handlers unless they are there.
-    fn handlers(&mut self, upstreams: &UpstreamCatalog) -> Result<Handlers, String> {
+    fn handlers(&mut self, context: &Context<'_>) -> Result<Handlers, String> {
         if let Some(made) = &self.made {
             return Ok(made.handlers.clone());
         }
         let document = handlers::read(self.handlers_file.as_deref())?;
         self.sources.document = Arc::new(document);
-        let made = self.sources.clone().make(None, true, upstreams)?;
+        let made = self.sources.clone().make(None, true, context)?;
         Ok(self.made.insert(made).handlers.clone())
     }
 }
@@ -75,7 +77,7 @@ impl Routes {
         (own, document): (Handlers, Option<Document>),
         scheduler: Arc<Scheduler>,
         catalog: Arc<RouteCatalog>,
-        upstreams: Arc<UpstreamCatalog>,
+        (upstreams, services): (Arc<UpstreamCatalog>, Option<Arc<dyn Services>>),
         metrics: ProcessMetrics,
     ) -> Routes {
         let (store, source) = match document {
@@ -100,6 +102,7 @@ impl Routes {
             catalog,
             metrics,
             upstreams,
+            services,
             state: Mutex::new(State {
                 sources,
                 handlers_file: config.handlers_file.clone(),
@@ -136,6 +139,14 @@ impl Routes {
         made.map(|made| made.handlers.clone()).unwrap_or_default()
     }
 
+    /// What handlers are made with.
+    fn context(&self) -> Context<'_> {
+        Context {
+            upstreams: &self.upstreams,
+            services: self.services.as_deref(),
+        }
+    }
+
     /// The handlers document that is in force.
     pub(super) fn handlers_document(&self) -> Arc<crate::handler::Document> {
         Arc::clone(&self.state().sources.document)
@@ -163,7 +174,7 @@ impl Routes {
         {
             let mut state = self.state();
             state.made = None;
-            let handlers = state.handlers(&self.upstreams)?;
+            let handlers = state.handlers(&self.context())?;
             handlers::start(&handlers);
             self.scheduler
                 .configure(state.server_limits, &state.sources.limits());
@@ -320,7 +331,7 @@ impl Routes {
         server_limits: Limits,
         options: BindOptions,
     ) -> Result<(), String> {
-        let made = sources.make(state.made.as_ref(), anew, &self.upstreams)?;
+        let made = sources.make(state.made.as_ref(), anew, &self.context())?;
         let live = self.live();
         if let Some(live) = &live {
             // Before the limits change: a handler whose queue is taken away does not get it back.
@@ -346,7 +357,7 @@ impl Routes {
     /// Makes a document live. Takes a moment for a large one.
     fn apply(&self, version: Arc<Version>) -> Result<(), String> {
         let mut state = self.state();
-        let handlers = state.handlers(&self.upstreams)?;
+        let handlers = state.handlers(&self.context())?;
         let document = &version.document;
         self.bind(document, &handlers, &state.options)
             .map_err(|problems| format!("{}: {problems}", self.source))?;

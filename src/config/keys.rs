@@ -52,6 +52,13 @@ pub enum Kind {
     },
     /// A fraction from 0 to 1.
     Ratio,
+    /// How many times something else, such as `1.2`. Its limits are in hundredths.
+    Factor {
+        /// Least.
+        min: u64,
+        /// Greatest.
+        max: u64,
+    },
     /// A `tracing` filter: `info`, `info,mcpd::conn=debug`.
     Filter,
     /// An absolute URL of `http` or `https`, at most this many bytes.
@@ -224,6 +231,17 @@ pub const KEYS: &[KeyDoc] = &[
     key("goaway.grace", "60s", span(secs(0), HOUR), RELOAD,
         "After GOAWAY for max age or rebalancing, how long the connection is still served before DRAINING."),
 
+    key("peers.addresses", "", Kind::Text { max: 4096, ascii: true }, RESTART,
+        "The sidecar ports of all servers that serve the same routes, this one included, with commas between them: names, which stand for all their addresses, or addresses; the port is 8081 unless it is written. For servers outside of Kubernetes; with kubernetes.name they are known by themselves. Unset: there are no others.").unset(),
+    key("rebalance.enabled", "false", Kind::Bool, RELOAD,
+        "Ask connections to move (GOAWAY) while this server has more of them than its share, so that a server that is new gets some before they have reached limits.max_age. Needs to know the others: peers.addresses or kubernetes.name."),
+    key("rebalance.interval", "30s", span(secs(1), HOUR), RELOAD,
+        "How often the other servers are asked how many connections they have."),
+    key("rebalance.threshold", "1.2", Kind::Factor { min: 105, max: 1_000 }, RELOAD,
+        "How many times its share (the connections of all, divided by their number) a server keeps."),
+    key("rebalance.rate", "0.01", Kind::Ratio, RELOAD,
+        "The part of its connections that is asked to move in a second."),
+
     key("drain.delay", "10s", span(secs(0), HOUR), RELOAD,
         "First stage of a drain: serve as before while the endpoint is removed from balancers."),
     key("drain.spread", "25s", span(secs(0), HOUR), RELOAD,
@@ -305,6 +323,27 @@ pub const KEYS: &[KeyDoc] = &[
         "Copies for mirrors that may be under way, of all routes together. One more is dropped and counted; the request itself is not touched."),
     key("routes.max_mirror_bytes", "64MiB", size(0, 16 << 30), RELOAD,
         "Bytes of bodies and metadata that these copies may hold together. What would be more is dropped and counted."),
+
+    key("kubernetes.name", "", Kind::Text { max: 200, ascii: true }, RESTART,
+        "Keep the documents in ConfigMaps that all replicas share: `<name>-routes` (key routes.yaml) and `<name>-handlers` (key handlers.yaml), instead of routes.file and handlers_file, see docs/kubernetes.md. Unset: Kubernetes is not asked for anything.").unset(),
+    key("kubernetes.namespace", "", Kind::Text { max: 63, ascii: true }, RESTART,
+        "Where these ConfigMaps are. Unset: the namespace of the pod, or that of the KUBECONFIG's context.").unset(),
+    key("kubernetes.mode", "hot", Kind::Choice(&["hot", "declarative"]), RESTART,
+        "`hot`: the admin API changes the routes. `declarative`: they are changed by whoever applies the ConfigMaps (GitOps); the admin API answers 405, and nothing is ever written."),
+    key("kubernetes.create", "true", Kind::Bool, RESTART,
+        "Whether a ConfigMap that is not there may be created: the first time from kubernetes.seed or the built-in routes, and again from the last good document when somebody has deleted it. Only in mode hot."),
+    key("kubernetes.principals", "false", Kind::Bool, RESTART,
+        "Take the principals document from the ConfigMap `<name>-principals` (key principals.yaml) instead of auth.principals. It is never written. While there is no valid one at the start, nobody is served."),
+    key("kubernetes.seed", "", Kind::Path, RESTART,
+        "A directory with routes.yaml, handlers.yaml or both: what the ConfigMaps are created from. Unset: the built-in routes, and no handlers document.").unset(),
+    key("kubernetes.snapshots", "", Kind::Path, RESTART,
+        "A directory that outlives the process, such as an emptyDir: each document that comes into force is written there, and serves at the start when Kubernetes cannot be asked. Unset: there is nothing to start from then.").unset(),
+    key("kubernetes.peers", "", Kind::Text { max: 63, ascii: true }, RESTART,
+        "The headless Service of all replicas, by which they know each other. Unset: `<kubernetes.name>-headless`.").unset(),
+    key("kubernetes.poll", "30s", span(secs(1), HOUR), RESTART,
+        "How often the ConfigMaps are read, besides being watched: a watch that broke in silence is noticed so."),
+    key("kubernetes.timeout", "5s", span(ms(100), secs(60)), RESTART,
+        "How long a request to the API server may take, retries included."),
 
     key("handlers.<name>.type", "", Kind::Choice(HANDLER_TYPES), RELOAD,
         "What the handler does. `echo` answers with the body it got, `monitor` reports who sent on its topic and when, `static` always gives the same answer, `discard` answers with nothing, `delay` answers late or fails on purpose.").unset(),

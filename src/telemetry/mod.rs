@@ -7,6 +7,7 @@ mod cgroup;
 mod conn;
 mod histogram;
 mod log;
+mod peers;
 mod process;
 mod queue;
 mod random;
@@ -24,6 +25,10 @@ pub use conn::ConnMetrics;
 pub(crate) use conn::{CloseReason, InFlight, Rejected};
 pub(crate) use log::AUDIT;
 pub use log::{LogControl, LogError, LogSettings, LogStyle, init as init_logs};
+pub use peers::PeerMetrics;
+pub(crate) use peers::PeerCounts;
+#[cfg(feature = "kubernetes")]
+pub(crate) use peers::ServiceMetrics;
 pub use process::{Exporter, ProcessMetrics};
 pub use queue::QueueMetrics;
 pub(crate) use queue::ShedReason;
