@@ -46,6 +46,31 @@ def load_pod(
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
-def service(name: str, port: int) -> dict:
-    spec = {"selector": {"app": name}, "ports": [{"port": port, "targetPort": port}]}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
+def observer_pod(name: str, image: str, args: list[str], volumes: dict | None = None, account: str = "default") -> dict:
+    """A pod of somebody else's program, with a writable /tmp; ready when it says so by nothing but running."""
+    pod = load_pod(name, image, args, {"app": name}, {"/tmp": {"emptyDir": {}}} | (volumes or {}))
+    spec = pod["spec"]
+    spec["containers"][0]["env"] = []
+    spec["serviceAccountName"] = account
+    spec["automountServiceAccountToken"] = account != "default"
+    return pod
+
+
+def prometheus_rights(namespace: str) -> list[dict]:
+    """Who Prometheus is, and that it may look for pods."""
+    metadata = {"name": "prometheus", "labels": {"app": "prometheus"}}
+    group = "rbac.authorization.k8s.io"
+    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
+    subject = {"kind": "ServiceAccount", "name": "prometheus", "namespace": namespace}
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": rules},
+        {"apiVersion": f"{group}/v1", "kind": "RoleBinding", "metadata": metadata, "subjects": [subject],
+         "roleRef": {"apiGroup": group, "kind": "Role", "name": "prometheus"}},
+    ]
+
+
+def service(name: str, *ports: int) -> dict:
+    listed = [{"name": f"p{port}", "port": port, "targetPort": port} for port in ports]
+    spec = {"selector": {"app": name}, "ports": listed}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec}
