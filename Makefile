@@ -14,7 +14,7 @@ ARGS ?=
 NEXTEST_PROFILE ?= $(if $(CI),ci,default)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak fmt lint doc deny chart fuzz clean tools fmt-check unit doctest jaeger nats-server dashboards rules
+.PHONY: help run test bench soak fmt lint doc deny chart fuzz clean tools fmt-check unit doctest jaeger nats-server dashboards rules learning
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ run: ## Start the daemon with its built-in defaults (ARGS="..." for more)
 	$(CARGO) run --locked --profile quick --bin mcpd -- serve $(ARGS)
 
 test: ## Everything CI checks: format, lints, tests, docs, licences, the chart, ten seconds of each fuzz target
-	@MAKE="$(MAKE)" scripts/run-steps tools fmt-check lint unit doctest doc rules deny fuzz
+	@MAKE="$(MAKE)" scripts/run-steps tools fmt-check lint unit doctest doc chart rules learning deny fuzz
 
 bench: ## Print the figures the project promises, beside their references (minutes; a quiet machine)
 	$(CARGO) build --locked --release
@@ -87,6 +87,10 @@ rules: ## Dashboards, alerts and runbook: do they parse, fit together, and fire 
 	@"$$(tests/support/python)" tests/monitoring/check
 	promtool check rules dashboards/rules-*.yaml
 	promtool test rules tests/monitoring/rules/*.yaml
+
+learning: ## The learning alert in a real Prometheus: which shifts it finds, how often it is wrong
+	@tests/support/prometheus prometheus >/dev/null
+	@"$$(tests/support/python)" tests/monitoring/learning/measure
 
 tools-%:
 	@scripts/setup-tools $* >/dev/null

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154  # layout.sh and e2e/cluster set what is not set here
 # Keys, tokens and configuration of the node's programs, made anew by each `up`. Sourced by e2e/cluster.
 
 # One authority, one certificate for the API server (also its identity towards the kubelet), one pair

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154  # layout.sh and e2e/cluster set what is not set here
 # Images without a registry. Sourced by e2e/cluster.
 
 # Imports archives as `buildah push IMAGE docker-archive:FILE:NAME` writes them.
