@@ -17,7 +17,7 @@ NEXTEST_PROFILE ?= $(if $(CI),ci,default)
 .PHONY: help run test bench soak fmt lint doc deny chart image hadolint e2e fuzz clean tools fmt-check unit doctest jaeger nats-server dashboards rules learning
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Start the daemon with its built-in defaults (ARGS="..." for more)
 	@# Not the release profile: its link-time optimisation makes a first build take minutes.
@@ -58,7 +58,7 @@ image: ## Build the image mcpd:dev without Docker and without a registry (PROFIL
 
 e2e: ## Start a cluster of one node on this machine and show what mcpd promises in Kubernetes (root; half an hour and more)
 	e2e/cluster up
-	e2e/images >target/e2e-images && xargs e2e/cluster load <target/e2e-images
+	mkdir -p target && e2e/images >target/e2e-images && xargs e2e/cluster load <target/e2e-images
 	KUBECONFIG=$$(e2e/cluster kubeconfig) HELM=$$(tests/support/kubernetes helm) KUBECTL=$$(tests/support/kubernetes kubectl) e2e/run
 
 fuzz: tools-cargo-fuzz ## Run each fuzz target for FUZZ_SECONDS (10)
