@@ -17,5 +17,14 @@ def perform(bench: Bench, scenario: Scenario) -> None:
     scenario.check(verdict["events"].get("connected") == 60, "over 60 connections", verdict["events"])
     names = {pod["metadata"]["name"] for pod in bench.pods()}
     scenario.check(set(verdict["servers"]) == names, "by all three pods", verdict["servers"])
+    headless(bench, scenario)
     scenario.figure("P99 of a frame", verdict["p99_ms"], "ms")
     scenario.figure("frames in a second", round(verdict["answered"] / verdict["seconds"]), "1/s")
+
+
+def headless(bench: Bench, scenario: Scenario) -> None:
+    """By mcpd's own image: its binary is static, and so is the resolver in it."""
+    name = bench.pods()[0]["metadata"]["name"]
+    words = ["exec", name, "-c", "mcpd", "--", "/mcpd", "send", "echo", "hello", "--to", "mcp://mcpd-headless:8080"]
+    said = bench.kube.kubectl(*words, check=False)
+    scenario.check(said.strip() == "hello", "a headless name resolves inside the image", said)
