@@ -37,7 +37,10 @@ class Answer:
     ms: float
 
     def json(self):
-        return json.loads(self.body)
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise Failed(f"no JSON: {self}") from error
 
 
 class Bench:
@@ -147,7 +150,9 @@ class Bench:
 
     def admin(self, method: str, path: str, body=None, if_match: str | None = None, pod: str | None = None) -> Answer:
         """The admin API of one pod, the oldest unless an address is given."""
-        address = pod or self.addresses()[0]
+        address = pod or next(iter(self.addresses()), None)
+        if address is None:
+            raise Failed("no pod is Ready")
         return self.http(method, f"http://{address}:8081/admin/v1/{path}", body, if_match)
 
     def statuses(self) -> dict[str, dict]:
