@@ -28,6 +28,9 @@ pub(crate) struct Load {
     clients: usize,
     #[arg(long, default_value_t = 20)]
     callers: usize,
+    /// `raw` takes a new connection for each request, and so, behind a Service, every ready pod in turn
+    #[arg(long)]
+    reconnect: bool,
     /// Ends after so many requests
     #[arg(long)]
     requests: Option<u64>,
@@ -136,8 +139,11 @@ impl Load {
                 Ok(server) => tally.answered(number, began.elapsed(), Some(&server)),
                 Err(raw::Failure { kind, text }) => tally.failed(number, kind, &text),
             }
+            if self.reconnect {
+                caller.leave().await;
+            }
         }
-        caller.close().await;
+        caller.leave().await;
     }
 
     /// What the ledger has of this run.

@@ -69,10 +69,9 @@ impl Certificates {
         for certificate in CertificateDer::pem_file_iter(&self.ca)? {
             roots.add(certificate?)?;
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?;
-        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        let mut config = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         config.alpn_protocols = vec![b"mcp/1".to_vec()];
         Ok(TlsConnector::from(Arc::new(config)))
     }

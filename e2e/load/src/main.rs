@@ -50,6 +50,8 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    // The HTTP client wants one, also where it is never asked for TLS. It fails only where there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     match Args::parse().command {
         Command::Load(load) => print(&load.run().await?),
         Command::Hold(hold) => print(&hold.run().await?),

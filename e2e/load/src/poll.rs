@@ -5,12 +5,10 @@ use crate::stop::Stop;
 use crate::{epoch_ms, millis, print};
 use anyhow::{Context, Result};
 use clap::Args;
+use reqwest::header::{CONTENT_TYPE, ETAG, IF_MATCH};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use tokio::time::MissedTickBehavior;
-
-/// Characters of a body that are told.
-const BODY: usize = 4000;
 
 #[derive(Args)]
 pub(crate) struct Poll {
@@ -19,9 +17,19 @@ pub(crate) struct Poll {
     targets: Vec<String>,
     #[arg(long, default_value_t = 500)]
     every_ms: u64,
+    /// Ends after this time
     #[arg(long)]
     seconds: Option<u64>,
-    /// Only lines of metrics that begin like this are told
+    /// Ends after so many rounds
+    #[arg(long)]
+    times: Option<u64>,
+    /// `If-Match` of every request
+    #[arg(long)]
+    if_match: Option<String>,
+    /// Characters of a body that are told
+    #[arg(long, default_value_t = 4000)]
+    characters: usize,
+    /// Only lines that begin like this are told
     #[arg(long)]
     only: Option<String>,
 }
@@ -41,6 +49,7 @@ struct Seen {
     name: String,
     /// 0 where there was none.
     status: u16,
+    etag: String,
     ms: f64,
     body: String,
 }
@@ -78,42 +87,55 @@ impl Poll {
 
     async fn ask(&self, client: &reqwest::Client, target: &Target) -> Seen {
         let (at, began) = (epoch_ms(), Instant::now());
-        let (status, body) = match self.answer(client, target).await {
-            Ok(answer) => answer,
-            Err(error) => (0, error.to_string()),
-        };
-        let kept = |line: &&str| {
-            self.only
-                .as_ref()
-                .is_none_or(|only| line.starts_with(only.as_str()))
-        };
-        let body: String = body.lines().filter(kept).collect::<Vec<_>>().join("\n");
-        let body = body.chars().take(BODY).collect();
-        Seen {
+        let mut seen = Seen {
             at,
             name: target.name.clone(),
-            status,
-            ms: millis(began.elapsed()),
-            body,
+            status: 0,
+            etag: String::new(),
+            ms: 0.0,
+            body: String::new(),
+        };
+        if let Err(error) = self.answer(client, target, &mut seen).await {
+            seen.body = error.to_string();
         }
+        seen.ms = millis(began.elapsed());
+        seen
     }
 
     async fn answer(
         &self,
         client: &reqwest::Client,
         target: &Target,
-    ) -> Result<(u16, String), reqwest::Error> {
+        seen: &mut Seen,
+    ) -> Result<(), reqwest::Error> {
         let mut request = client.request(target.method.clone(), &target.url);
         if let Some(token) = crate::token() {
             request = request.bearer_auth(token);
         }
+        if let Some(version) = &self.if_match {
+            request = request.header(IF_MATCH, version);
+        }
         if let Some(body) = &target.body {
             request = request
-                .header("content-type", "application/json")
+                .header(CONTENT_TYPE, "application/json")
                 .body(body.clone());
         }
         let answer = request.send().await?;
-        Ok((answer.status().as_u16(), answer.text().await?))
+        seen.status = answer.status().as_u16();
+        let etag = answer
+            .headers()
+            .get(ETAG)
+            .and_then(|etag| etag.to_str().ok());
+        seen.etag = etag.unwrap_or_default().to_owned();
+        let body = answer.text().await?;
+        let kept = |line: &&str| {
+            self.only
+                .as_ref()
+                .is_none_or(|only| line.starts_with(only.as_str()))
+        };
+        let body: String = body.lines().filter(kept).collect::<Vec<_>>().join("\n");
+        seen.body = body.chars().take(self.characters).collect();
+        Ok(())
     }
 }
 

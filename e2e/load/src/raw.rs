@@ -286,8 +286,8 @@ impl<'a> RawCaller<'a> {
         }
     }
 
-    pub(crate) async fn close(self) {
-        if let Some(connection) = self.connection {
+    pub(crate) async fn leave(&mut self) {
+        if let Some(connection) = self.connection.take() {
             connection.close().await;
         }
     }
