@@ -8,16 +8,20 @@
 mod config_map;
 mod events;
 mod failure;
+#[cfg(test)]
+mod fake;
 mod follow;
 mod others;
 mod shared;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use config_map::{Kind, MAX_DOCUMENT_BYTES};
 pub(crate) use events::Events;
 pub(crate) use failure::{Failure, Why};
 pub(crate) use others::{Peers, Slices};
-pub(crate) use shared::{Settings as DocumentSettings, SharedDocument};
+pub(crate) use shared::{Origin, Settings as DocumentSettings, SharedDocument};
 
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
@@ -188,8 +192,7 @@ async fn find() -> Result<Config, Failure> {
 /// an ordinary thing here, and who asked knows what to do about it.
 fn build(config: &Config, namespace: &str) -> kube::Result<Client> {
     let https = config.rustls_https_connector()?;
-    let http: legacy::Client<_, Body> =
-        legacy::Client::builder(TokioExecutor::new()).build(https);
+    let http: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new()).build(https);
     let service = config
         .extra_headers_layer()?
         .layer(http.map_err(BoxError::from));
