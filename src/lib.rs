@@ -73,6 +73,7 @@ pub mod handler;
 mod kube;
 pub mod lifecycle;
 pub mod message;
+mod peers;
 pub mod router;
 pub mod scheduler;
 mod server;

@@ -40,6 +40,7 @@ make_identities() {
     make_identity "$config/scheduler.kubeconfig" system:kube-scheduler ""
     make_identity "$config/kubelet.kubeconfig" "system:node:$node_name" system:nodes
     make_identity "$config/proxy.kubeconfig" system:kube-proxy ""
+    make_identity "$config/policies.kubeconfig" system:network-policies ""
     make_identity "$config/coredns.kubeconfig" system:coredns ""
 }
 
@@ -122,20 +123,28 @@ END
     }
 }
 END
-    cat >"$config/coredns.yaml" <<END
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: "system:coredns"}
-rules:
-- {apiGroups: [""], resources: [services, pods, namespaces], verbs: [list, watch]}
-- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: "system:coredns"}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "system:coredns"}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: "system:coredns"}]
-END
+    readers >"$config/readers.yaml"
+}
+
+# What those may read that Kubernetes itself has no role for.
+readers() {
+    reader system:coredns '{apiGroups: [""], resources: [services, pods, namespaces], verbs: [list, watch]}' \
+        '{apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}'
+    reader system:network-policies \
+        '{apiGroups: [""], resources: [services, pods, namespaces, nodes, endpoints], verbs: [get, list, watch]}' \
+        '{apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [get, list, watch]}' \
+        '{apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [get, list, watch]}'
+}
+
+reader() {
+    local user=$1 kind='apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole'
+    shift
+    printf -- '---\n%s\nmetadata: {name: "%s"}\nrules:\n' "$kind" "$user"
+    printf -- '- %s\n' "$@"
+    printf -- '---\n%sBinding\nmetadata: {name: "%s"}\n' "$kind" "$user"
+    printf 'roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "%s"}\n' "$user"
+    printf 'subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: "%s"}]\n' "$user"
 }
 
 configure() {

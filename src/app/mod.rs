@@ -9,6 +9,8 @@ mod drain;
 mod embedding;
 mod handlers;
 mod keys;
+mod peers;
+mod rebalance;
 mod reload;
 mod routes;
 mod settings;
@@ -26,6 +28,7 @@ use crate::config::Config;
 use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
 use crate::lifecycle::{Backoff, DrainCause, Event, Lifecycle, Phase};
+use crate::peers::{Convergence, Peers};
 use crate::scheduler::{self, Scheduler};
 use crate::telemetry::{
     self, ConnMetrics, Exporter, LogControl, LogError, ProcessMetrics, RouteCatalog, Sampling,
@@ -128,6 +131,7 @@ struct Server {
     scheduler: Arc<Scheduler>,
     routes: Arc<Routes>,
     shared: Arc<Shared>,
+    peers: Arc<Peers>,
     api: Arc<Api>,
     wishes: mpsc::Receiver<DrainWish>,
     /// The wish that the drain began with.
@@ -214,6 +218,10 @@ impl Server {
         let (lifecycle, registry) = (Lifecycle::new(), Arc::new(Registry::default()));
         let queues = Arc::clone(exporter.queues());
         let scheduler = Arc::new(Scheduler::new(scheduler::DEFAULT_LIMITS, queues));
+        let peer_metrics = exporter.peers();
+        let others = peers::open(&config, Arc::clone(peer_metrics)).map_err(io::Error::other)?;
+        let peers = others.peers;
+        let convergence = Convergence::new(Arc::clone(&peers), Arc::clone(peer_metrics));
         let own = (handlers, document);
         let mut documents = documents::open(&config);
         let principals = documents.principals.take();
@@ -223,7 +231,7 @@ impl Server {
             own,
             Arc::clone(&scheduler),
             catalog,
-            Arc::clone(exporter.upstreams()),
+            (Arc::clone(exporter.upstreams()), others.services),
             metrics.clone(),
         );
         let routes = Arc::new(routes);
@@ -245,7 +253,7 @@ impl Server {
         let signals = Signals::listen(host.is_none())?;
         let embedded = Embedded::new(host, &wish);
         let shared = Arc::new(Shared::new(
-            Arc::clone(&routes),
+            (Arc::clone(&routes), Arc::new(convergence)),
             Arc::clone(&scheduler),
             Arc::clone(&trust.auth),
             &config,
@@ -268,6 +276,7 @@ impl Server {
             scheduler,
             routes,
             shared,
+            peers,
             api,
             wishes,
             wish: None,
@@ -389,6 +398,7 @@ impl Server {
             tls.watch();
         }
         handlers::watch(self);
+        rebalance::watch(self);
         if let Some(sidecar) = self.sidecar {
             self.embedded.started(Addresses { data, sidecar });
         }

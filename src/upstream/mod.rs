@@ -6,7 +6,7 @@
 //! that all requests share) is its [`Transport`], which lives as long as the endpoint does.
 //!
 //! Pure, with the time handed in: `balance`, `breaker`, `ejection`, `limit`, `retry`, `window`. A request's
-//! way through them is `run`; names and addresses are `discover`.
+//! way through them is `run`; names and addresses are `discover`, Services of Kubernetes `service`.
 
 mod attempt;
 mod balance;
@@ -20,6 +20,7 @@ mod limit;
 mod refusal;
 mod retry;
 mod run;
+mod service;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ pub use limit::AdaptiveSettings;
 pub use refusal::Refusal;
 pub use retry::RetrySettings;
 pub use run::{End, Ran};
+pub use service::{Port, ServiceName, ServicePort, Services, Unasked};
 
 use crate::telemetry::{UpstreamGauges, UpstreamStats, random_unit};
 use endpoints::Endpoints;

@@ -14,7 +14,9 @@ pub use settings::McpSettings;
 use super::{Handler, reach};
 use crate::message::{Answer, Call, Outcome};
 use crate::telemetry::{Attempt, CallSpan, UpstreamStats};
-use crate::upstream::{Care, Fate, Names, Order, Resolve, SystemResolver, Tried, Try, Upstream};
+use crate::upstream::{
+    Care, Discover, Fate, Names, Order, Resolve, SystemResolver, Tried, Try, Upstream,
+};
 use links::{Dial, Links};
 use mcpd_client::{ConnectOptions, Connection};
 use request::Onward;
@@ -40,11 +42,21 @@ impl Mcp {
         stats: Arc<UpstreamStats>,
         resolver: Arc<dyn Resolve>,
     ) -> Mcp {
+        let names = Arc::new(Names::new(settings.endpoints.clone(), resolver));
+        Mcp::with_endpoints(name, settings, stats, names)
+    }
+
+    /// The same, with endpoints that somebody else knows.
+    pub fn with_endpoints(
+        name: &str,
+        settings: McpSettings,
+        stats: Arc<UpstreamStats>,
+        endpoints: Arc<dyn Discover>,
+    ) -> Mcp {
         let (options, connections) = (settings.options(), settings.connections);
         let connect = move |addr| Links::new(&dial(addr, options.clone()), connections);
-        let names = Arc::new(Names::new(settings.endpoints.clone(), resolver));
         let care = settings.care.clone();
-        let upstream = Upstream::new(name, care, names, Box::new(connect), stats);
+        let upstream = Upstream::new(name, care, endpoints, Box::new(connect), stats);
         Mcp { settings, upstream }
     }
 }
