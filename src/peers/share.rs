@@ -254,10 +254,7 @@ mod tests {
     fn a_census_needs_everybody_and_this_server_once() {
         let asked = |all: &[(&str, &str, u64)]| -> Vec<Asked> {
             let one = |(n, (name, lifecycle, connections)): (usize, &(&str, &str, u64))| Asked {
-                peer: super::super::Peer {
-                    addr: ([10, 0, 0, 1], n as u16 + 1).into(),
-                    name: None,
-                },
+                peer: super::super::Peer::at(([10, 0, 0, 1], n as u16 + 1).into()),
                 status: match *lifecycle {
                     "gone" => Err("has not answered".to_owned()),
                     _ => Ok(serde_json::from_value(serde_json::json!({
