@@ -104,7 +104,8 @@ impl Read {
     }
 }
 
-/// The document to start with; an empty one where there is none.
+/// The document to start with; an empty one where there is none, or where nobody can be asked and there is no
+/// copy of one: routes that need more are refused then.
 ///
 /// # Errors
 /// It cannot be read or is not valid, and there is no copy of an earlier one that is.
@@ -112,23 +113,29 @@ pub(super) async fn first(source: Option<&Source>) -> Result<Read, String> {
     let Some(source) = source else {
         return Ok(Read::default());
     };
-    let refused = |problem: &String| source.refused(problem);
-    let read = match source.first().await {
-        Ok(Some(bytes)) => parse(source, bytes).inspect_err(refused),
-        Ok(None) => Ok(Read::default()),
-        Err(nothing) if nothing.unasked => Err(nothing.problem),
-        Err(nothing) => Err(nothing.problem).inspect_err(refused),
+    let (problem, unasked) = match source.first().await {
+        Ok(None) => return Ok(Read::default()),
+        Ok(Some(bytes)) => match parse(source, bytes) {
+            Ok(read) => return Ok(read),
+            Err(problem) => (problem, false),
+        },
+        Err(nothing) => (nothing.problem, nothing.unasked),
     };
-    let problem = match read {
-        Ok(read) => return Ok(read),
-        Err(problem) => problem,
-    };
-    let Some((copy, place)) = source.copy().await else {
-        return Err(problem);
-    };
-    let read = parse(source, copy).map_err(|_| problem.clone())?;
-    tracing::warn!(place, problem, "handlers of an earlier start have to do");
-    Ok(read)
+    if !unasked {
+        source.refused(&problem);
+    }
+    match source.copy().await {
+        Some((copy, place)) => {
+            let read = parse(source, copy).map_err(|_| problem.clone())?;
+            tracing::warn!(place, problem, "handlers of an earlier start have to do");
+            Ok(read)
+        }
+        None if unasked => {
+            tracing::warn!(problem, "there may be handlers that are not known here");
+            Ok(Read::default())
+        }
+        None => Err(problem),
+    }
 }
 
 fn parse(source: &Source, bytes: Vec<u8>) -> Result<Read, String> {

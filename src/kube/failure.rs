@@ -81,11 +81,11 @@ impl From<kube::Error> for Failure {
             kube::Error::Api(status) => Failure::new(of_status(&status), said(&status)),
             kube::Error::BuildRequest(_) => Failure::new(Why::Invalid, chain(&error)),
             _ if was_not_sent(&error) => {
-                let text = format!("the API server cannot be reached: {}", chain(&error));
+                let text = format!("the API server cannot be reached: {}", inner(&error));
                 Failure::new(Why::Unavailable, text)
             }
             _ => {
-                let text = format!("the API server was lost: {}", chain(&error));
+                let text = format!("the API server was lost: {}", inner(&error));
                 Failure::new(Why::Unknown, text)
             }
         }
@@ -135,6 +135,14 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
         next = cause.source();
         Some(cause)
     })
+}
+
+/// What is wrong, without the layer that says no more than that something is.
+fn inner(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Service(error) => chain(&**error),
+        error => chain(error),
+    }
 }
 
 /// An error and what is behind it, on one line, each thing once: many repeat their source.

@@ -8,6 +8,8 @@
 mod config_map;
 mod events;
 mod failure;
+#[cfg(test)]
+mod fake;
 mod follow;
 mod headless;
 mod others;
@@ -15,6 +17,8 @@ mod services;
 mod shared;
 mod slices;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use config_map::{Kind, MAX_DOCUMENT_BYTES};
 pub(crate) use events::Events;
@@ -22,7 +26,7 @@ pub(crate) use failure::{Failure, Why};
 pub(crate) use headless::Headless;
 pub(crate) use others::{Peers, Slices};
 pub(crate) use services::Services;
-pub(crate) use shared::{Settings as DocumentSettings, SharedDocument};
+pub(crate) use shared::{Origin, Settings as DocumentSettings, SharedDocument};
 pub(crate) use slices::Family;
 
 use hyper_util::client::legacy;

@@ -39,6 +39,17 @@ pub(crate) struct Settings {
     pub(crate) pod: Option<String>,
 }
 
+/// What a ConfigMap is created from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// What a new installation begins with.
+    Seed,
+    /// What was in force when somebody deleted it.
+    LastGood,
+    /// What was written through the admin API.
+    Api,
+}
+
 /// What is known of the ConfigMap.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
@@ -169,7 +180,7 @@ impl SharedDocument {
             return Ok(None);
         }
         let copy = self.copy().await;
-        let again = copy.is_some();
+        let origin = copy.as_ref().map_or(Origin::Seed, |_| Origin::LastGood);
         let made = make(copy).map_err(|problem| Failure::new(Why::Invalid, problem))?;
         let Some(text) = made else { return Ok(None) };
         if self.peers.others_serve().await? {
@@ -179,7 +190,7 @@ impl SharedDocument {
             );
             return Err(Failure::new(Why::NotFound, text));
         }
-        match self.create(&text, again).await {
+        match self.create(&text, origin).await {
             // Another replica that starts was faster.
             Err(failure) if failure.why == Why::Exists => {}
             done => drop(done?),
@@ -251,25 +262,26 @@ impl SharedDocument {
         self.place.update(map, text).await.map(drop)
     }
 
-    /// Creates the ConfigMap, for the first time or `again`.
+    /// Creates the ConfigMap.
     ///
     /// # Errors
     /// [`Why::Exists`] means that somebody else was faster; see [`Why`].
-    pub(crate) async fn create(&self, text: &str, again: bool) -> Result<(), Failure> {
-        let how = if again { "recreated" } else { "created" };
+    pub(crate) async fn create(&self, text: &str, origin: Origin) -> Result<(), Failure> {
+        let (how, reason, note) = match origin {
+            Origin::Seed => ("created", "Created", "created from the seed"),
+            Origin::LastGood => (
+                "recreated",
+                "CreatedAgain",
+                "created from the last good document, as it was not there any more",
+            ),
+            Origin::Api => ("created", "Created", "created through the admin API"),
+        };
         let signed = self.signed(how).into();
         let map = self.place.create(text, &signed).await?;
-        self.metrics.created(self.place.kind.name(), again);
-        let (reason, from) = match again {
-            true => (
-                "CreatedAgain",
-                "the last good document: it had been deleted",
-            ),
-            false => ("Created", "the seed"),
-        };
-        tracing::info!(place = %self.place, from, "created");
+        self.metrics.created(self.place.kind.name(), origin.label());
+        tracing::info!(place = %self.place, note, "a ConfigMap was created");
         let uid = map.metadata.uid.unwrap_or_default();
-        self.tell(false, reason, format!("created from {from}"), uid);
+        self.tell(false, reason, note.to_owned(), uid);
         Ok(())
     }
 
@@ -295,7 +307,7 @@ impl SharedDocument {
         let Some(text) = text.and_then(|text| (self.again)(&text)) else {
             return Ok(false);
         };
-        match self.create(&text, true).await {
+        match self.create(&text, Origin::LastGood).await {
             Err(failure) if failure.why != Why::Exists => Err(failure),
             // Another replica was faster: theirs is as good.
             _ => Ok(true),
@@ -381,6 +393,17 @@ impl SharedDocument {
     /// The failure that is no document.
     pub(crate) fn gone(&self) -> Failure {
         Failure::new(Why::NotFound, format!("{} is not there", self.place))
+    }
+}
+
+impl Origin {
+    /// How it is counted.
+    fn label(self) -> &'static str {
+        match self {
+            Origin::Seed => "seed",
+            Origin::LastGood => "last_good",
+            Origin::Api => "api",
+        }
     }
 }
 

@@ -40,9 +40,8 @@ impl KubernetesMetrics {
             .increment(1);
     }
 
-    /// A ConfigMap was created: for the first time, or because somebody had deleted it.
-    pub(crate) fn created(self, document: &'static str, again: bool) {
-        let from = if again { "last_good" } else { "seed" };
+    /// A ConfigMap was created, from what.
+    pub(crate) fn created(self, document: &'static str, from: &'static str) {
         counter!("mcpd_kubernetes_creations_total", "document" => document, "from" => from)
             .increment(1);
     }

@@ -5,7 +5,7 @@ use super::{
     EMBEDDED_ROUTES, Expected, RouteStore, Standing, StoreError, StoreErrorKind, StoreFuture,
 };
 use crate::background;
-use crate::kube::{Failure, MAX_DOCUMENT_BYTES, SharedDocument, Why};
+use crate::kube::{Failure, MAX_DOCUMENT_BYTES, Origin, SharedDocument, Why};
 use crate::router::document::{Document, Loaded, ParseOptions};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -108,7 +108,7 @@ impl KubernetesStore {
         }
         let written = match map {
             Some(map) => self.shared.update(map, &text).await,
-            None => self.shared.create(&text, false).await,
+            None => self.shared.create(&text, Origin::Api).await,
         };
         written.map_err(writing)?;
         Ok(document)

@@ -38,11 +38,11 @@ pub(super) const GROUP: MetricGroup = MetricGroup {
         .later(),
         counter(
             "mcpd_kubernetes_creations_total",
-            "ConfigMaps created, from the seed or, when somebody had deleted one, from the last good document.",
+            "ConfigMaps created: from the seed, through the admin API or, when somebody had deleted one, from the last good document.",
         )
         .labelled(&[
             ("document", DOCUMENT),
-            ("from", Values::OneOf(|| vec!["last_good", "seed"])),
+            ("from", Values::OneOf(|| vec!["api", "last_good", "seed"])),
         ])
         .later(),
         counter(
