@@ -319,9 +319,8 @@ pub static METRICS: &[MetricGroup] = &[
             .labelled(&[("result", Values::OneOf(|| vec!["ok", "failed"]))]),
             gauge(
                 "mcpd_rebalance_share",
-                "Connections that this server would have if all had as many.",
-            )
-            .later(),
+                "Connections that this server would have if all had as many; 0 before that is known.",
+            ),
             gauge(
                 "mcpd_rebalance_paused",
                 "1 while rebalancing is on and waits, such as for a server that drains.",
