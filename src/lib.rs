@@ -69,6 +69,7 @@ pub mod conn;
 pub mod dispatch;
 pub mod function;
 pub mod handler;
+mod home;
 pub mod lifecycle;
 pub mod message;
 pub mod router;

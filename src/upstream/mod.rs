@@ -23,6 +23,7 @@ mod run;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod trip;
 mod upkeep;
 mod window;
 
@@ -38,6 +39,7 @@ pub use limit::AdaptiveSettings;
 pub use refusal::Refusal;
 pub use retry::RetrySettings;
 pub use run::{End, Ran};
+pub use trip::{Further, Trip};
 
 use crate::telemetry::{UpstreamGauges, UpstreamStats, random_unit};
 use endpoints::Endpoints;
@@ -166,10 +168,6 @@ impl<T: Transport> Upstream<T> {
 
     fn budget(&self) -> MutexGuard<'_, Budget> {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn latest(&self) -> Instant {
-        now() + self.settings.timeout
     }
 
     /// A place for an attempt, and somebody to ask as far as that is known at all.
