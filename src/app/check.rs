@@ -52,7 +52,7 @@ pub fn check(config: &Config) -> io::Result<Check> {
             document: Arc::new(document),
             ..Sources::default()
         };
-        let made = sources.make(None, true, &UpstreamCatalog::default())?;
+        let made = sources.make(None, &UpstreamCatalog::default())?;
         Ok(made.handlers)
     });
     let mut found = Check {

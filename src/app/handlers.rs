@@ -4,6 +4,7 @@
 use super::{Server, settings, watched};
 use crate::background;
 use crate::config::HandlerConfig;
+use crate::files;
 use crate::handler::{Document, Handlers, MAX_DOCUMENT_BYTES};
 use crate::scheduler::Limits;
 use crate::telemetry::UpstreamCatalog;
@@ -29,14 +30,13 @@ pub(super) struct Made {
 
 impl Sources {
     /// Makes the handlers. One that is as it was `before` stays the same, with what it remembers and its
-    /// connections; unless it names files and `anew` asks for what they say now.
+    /// connections.
     ///
     /// # Errors
     /// The first that cannot be made, by its key.
     pub(super) fn make(
         self,
         before: Option<&Made>,
-        anew: bool,
         upstreams: &UpstreamCatalog,
     ) -> Result<Made, String> {
         let configured = before.map(|made| (&made.sources.configs, &made.handlers));
@@ -49,8 +49,7 @@ impl Sources {
                 ));
             }
             let same = before.filter(|made| made.sources.document.handlers.contains(entry));
-            let kept = same.filter(|_| !(anew && entry.reads_files()));
-            let kept = kept
+            let kept = same
                 .and_then(|made| made.handlers.get(name))
                 .map(Arc::clone);
             let handler = match kept {
@@ -99,7 +98,7 @@ pub(super) fn read(path: Option<&Path>) -> Result<Document, String> {
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, String> {
-    let read = watched::read(path, MAX_DOCUMENT_BYTES);
+    let read = files::read(path, MAX_DOCUMENT_BYTES);
     read.map_err(|error| format!("handlers_file: {}: {error}", path.display()))
 }
 

@@ -64,7 +64,7 @@ impl State {
         }
         let document = handlers::read(self.handlers_file.as_deref())?;
         self.sources.document = Arc::new(document);
-        let made = self.sources.clone().make(None, true, upstreams)?;
+        let made = self.sources.clone().make(None, upstreams)?;
         Ok(self.made.insert(made).handlers.clone())
     }
 }
@@ -269,7 +269,7 @@ impl Routes {
             allow_faults: config.routes.allow_faults,
             mirrors: Arc::clone(&state.options.mirrors),
         };
-        self.remake(&mut state, sources, true, server_limits, options)?;
+        self.remake(&mut state, sources, server_limits, options)?;
         state.options.mirrors.set_limits(settings::mirrors(config));
         Ok(())
     }
@@ -289,7 +289,7 @@ impl Routes {
             ..state.sources.clone()
         };
         let (limits, options) = (state.server_limits, state.options.clone());
-        self.remake(&mut state, sources, false, limits, options)?;
+        self.remake(&mut state, sources, limits, options)?;
         tracing::info!(revision, handlers, "the handlers document is in force");
         Ok(())
     }
@@ -299,11 +299,10 @@ impl Routes {
         &self,
         state: &mut State,
         sources: Sources,
-        anew: bool,
         server_limits: Limits,
         options: BindOptions,
     ) -> Result<(), String> {
-        let taken = self.take_sources(state, sources, anew, server_limits, options);
+        let taken = self.take_sources(state, sources, server_limits, options);
         // Counts of handlers that were made and are not taken, or are not there any more.
         if let Some(made) = &state.made {
             self.upstreams
@@ -316,11 +315,10 @@ impl Routes {
         &self,
         state: &mut State,
         sources: Sources,
-        anew: bool,
         server_limits: Limits,
         options: BindOptions,
     ) -> Result<(), String> {
-        let made = sources.make(state.made.as_ref(), anew, &self.upstreams)?;
+        let made = sources.make(state.made.as_ref(), &self.upstreams)?;
         let live = self.live();
         if let Some(live) = &live {
             // Before the limits change: a handler whose queue is taken away does not get it back.

@@ -2,11 +2,12 @@
 //! whenever they change.
 
 use super::keys::{self, Endpoint, Source};
-use super::watched::{self, Watch};
+use super::watched::Watch;
 use crate::admin::{DocumentStatus, TrustStatus};
 use crate::auth::{Auth, Jwt, JwtRules, KeySet, MAX_BYTES, Policy};
 use crate::config::{Config, JwtConfig};
 use crate::conn::{Order, Registry};
+use crate::files;
 use crate::message::Peer;
 use crate::telemetry::ProcessMetrics;
 use mcpd_proto::GoAwayReason;
@@ -20,6 +21,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long after a change connections are looked at once more: longer than letting one in takes.
 const ONCE_MORE: Duration = Duration::from_secs(1);
+
+/// How far apart two readings of principals are at the start, and how many there are at most; later there is a
+/// second between two looks.
+const STILL: Duration = Duration::from_millis(100);
+const READINGS: usize = 10;
 
 /// What is in force, where it comes from, and who is to know when it changes.
 pub(super) struct Trust {
@@ -69,7 +75,7 @@ impl Trust {
     /// It cannot be read, or is not valid.
     pub(super) async fn load(&self) -> Result<(), String> {
         if let Some(path) = &self.principals {
-            self.take_principals(path, &read(path))?;
+            self.take_principals(path, &read_still(path).await)?;
         }
         if let Some(source) = &self.keys {
             self.take_keys(source, &source.get().await)?;
@@ -288,8 +294,26 @@ pub(super) fn problem(config: &Config) -> Option<String> {
     checked.find_map(Result::err)
 }
 
+/// Reads the document when nobody is writing it, as far as two readings show: half of one may be a valid one
+/// that denies less.
+async fn read_still(path: &Path) -> Result<Vec<u8>, String> {
+    let mut found = read(path)?;
+    for _ in 0..READINGS {
+        tokio::time::sleep(STILL).await;
+        let again = read(path)?;
+        if again == found {
+            return Ok(found);
+        }
+        found = again;
+    }
+    let path = path.display();
+    Err(format!(
+        "auth.principals: {path}: is being written all the time"
+    ))
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let read = watched::read(path, MAX_BYTES);
+    let read = files::read(path, MAX_BYTES);
     read.map_err(|error| format!("auth.principals: {}: {error}", path.display()))
 }
 

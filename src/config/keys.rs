@@ -155,7 +155,7 @@ pub const KEYS: &[KeyDoc] = &[
     key("server_id", "mcpd", Kind::Text { max: 128, ascii: false }, RESTART,
         "The name this server gives itself in HELLO, logs and status. Unless set, the environment variable HOSTNAME (a pod's name) is used."),
     key("handlers_file", "", Kind::Path, RESTART,
-        "The handlers document (YAML or JSON, at most 1MiB): handlers that reach out, such as `http`, and others beside them, see docs/handlers.md. The file itself is looked at every second; while a changed one is invalid, the last good one stays.").unset(),
+        "The handlers document (YAML or JSON, at most 1MiB): handlers that reach out, such as `http`, and others beside them, see docs/handlers.md. The file itself is looked at twice a second; while a changed one is invalid, the last good one stays.").unset(),
 
     key("data.listen", "127.0.0.1:8080", Kind::Address, RESTART,
         "Where MCP clients connect. `0.0.0.0:8080` takes connections on every IPv4 address, `[::]:8080` on every address; port 0 takes any free port."),
@@ -177,7 +177,7 @@ pub const KEYS: &[KeyDoc] = &[
         "Accept AUTH_TOKEN over a connection that is neither encrypted nor loopback. Anybody on the way can read the token then."),
 
     key("data.tls.certificate", "", Kind::Path, RESTART,
-        "The certificate of the data port and those that lead to its root (PEM, at most 1MiB). With it clients connect by TLS 1.2 or 1.3 and no other way. The file itself, and with it the key and the client CAs, is looked at every second; what does not fit together is refused, and the last good ones stay. Unset: plaintext.").unset(),
+        "The certificate of the data port and those that lead to its root (PEM, at most 1MiB). With it clients connect by TLS 1.2 or 1.3 and no other way. The file itself, and with it the key and the client CAs, is looked at twice a second; what does not fit together is refused, and the last good ones stay. Unset: plaintext.").unset(),
     key("data.tls.key", "", Kind::Path, RESTART,
         "The private key of data.tls.certificate (PEM).").unset(),
     key("data.tls.client_ca", "", Kind::Path, RESTART,
@@ -254,7 +254,7 @@ pub const KEYS: &[KeyDoc] = &[
     key("admin.tls.client_auth", "", Kind::Choice(&["off", "optional", "required"]), RESTART,
         "Whether clients of the admin API show a certificate, besides their token. Unset: `required` where admin.tls.client_ca is set, else `off`.").unset(),
     key("admin.tokens_file", "", Kind::Path, RELOAD,
-        "Who may use the admin API: a file with `tokens: [{name: ops, sha256: <64 hex digits>, scopes: [read, operate]}]`, as `mcpd token new` prints it, at most 64KiB. Looked at every second; while a changed file is invalid, the last good tokens stay.").unset(),
+        "Who may use the admin API: a file with `tokens: [{name: ops, sha256: <64 hex digits>, scopes: [read, operate]}]`, as `mcpd token new` prints it, at most 64KiB. Looked at twice a second; while a changed file is invalid, the last good tokens stay.").unset(),
     key("admin.tokens", "", Kind::Body { max: 64 * KIB as usize }, RELOAD,
         "The same as a text, for the environment: `[{name: ops, sha256: <64 hex digits>, scopes: [read]}]`. Adds to admin.tokens_file.").unset(),
     key("admin.allow_loopback", "", Kind::Bool, RELOAD,
@@ -267,9 +267,9 @@ pub const KEYS: &[KeyDoc] = &[
         "Requests to the admin API that are worked on at once; one more is told 503 and when to come again. Probes and metrics do not count."),
 
     key("auth.principals", "", Kind::Path, RESTART,
-        "Who clients are and what they may do: the principals document (YAML or JSON, at most 1MiB), see docs/security.md. Unset: nobody is asked who they are. The file itself is looked at every second; while a changed one is invalid, the last good one stays.").unset(),
+        "Who clients are and what they may do: the principals document (YAML or JSON, at most 1MiB), see docs/security.md. Unset: nobody is asked who they are. The file itself is looked at twice a second; while a changed one is invalid, the last good one stays.").unset(),
     key("auth.jwt.jwks_file", "", Kind::Path, RESTART,
-        "The public keys by which AUTH_TOKENs are judged that are JWTs: a JWKS document. Looked at every second; while a changed one is invalid, the last good keys stay. Either this or auth.jwt.jwks_url; neither: JWTs are tokens that nobody knows.").unset(),
+        "The public keys by which AUTH_TOKENs are judged that are JWTs: a JWKS document. Looked at twice a second; while a changed one is invalid, the last good keys stay. Either this or auth.jwt.jwks_url; neither: JWTs are tokens that nobody knows.").unset(),
     key("auth.jwt.jwks_url", "", Kind::Url { max: 2048 }, RESTART,
         "Where the same is got from: https, or plain http on this machine. No redirection is followed. At the start the server is not ready before it has keys.").unset(),
     key("auth.jwt.issuer", "", Kind::Text { max: 1024, ascii: false }, RESTART,
