@@ -72,6 +72,20 @@ impl Names {
     }
 }
 
+impl Names {
+    /// The name by which an address is known: the first in the list that stands for it.
+    pub fn name_of(&self, addr: SocketAddr) -> Option<&str> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = self.hosts.iter().zip(known.iter());
+        let stands_for = |host: &(String, u16), known: &[SocketAddr]| {
+            let written = literal(&host.0).map(|ip| SocketAddr::new(ip, host.1));
+            written == Some(addr) || known.contains(&addr)
+        };
+        let found = hosts.find(|(host, known)| stands_for(host, known));
+        found.map(|((name, _), _)| name.as_str())
+    }
+}
+
 fn literal(host: &str) -> Option<IpAddr> {
     let bare = host
         .strip_prefix('[')
@@ -187,6 +201,13 @@ mod tests {
         assert_eq!(found().await, ["10.0.0.2", "10.0.0.3", "10.0.0.9"]);
         set("orders", &["10.0.0.4"]);
         assert_eq!(found().await, ["10.0.0.4", "10.0.0.9"]);
+        let name_of = |addr: &str| names.name_of(addr.parse().unwrap());
+        assert_eq!(name_of("10.0.0.4:80"), Some("orders"));
+        assert_eq!(name_of("10.0.0.9:80"), Some("10.0.0.9"));
+        assert_eq!(
+            (name_of("10.0.0.9:81"), name_of("10.0.0.3:80")),
+            (None, None)
+        );
 
         let nobody = Names::new(hosts(&[("nobody", 80)]), zone);
         assert!(nobody.find().await.unwrap_err().contains("no such name"));

@@ -174,7 +174,9 @@ impl Kind {
             }
             Kind::Mcp(settings) => {
                 let stats = upstreams.enter(name);
-                Arc::new(handler::Mcp::new(name, (**settings).clone(), stats))
+                let mcp = handler::Mcp::new(name, (**settings).clone(), stats);
+                mcp.load()?;
+                Arc::new(mcp)
             }
             #[cfg(feature = "nats")]
             Kind::Nats(settings) => {
@@ -182,13 +184,5 @@ impl Kind {
                 Arc::new(handler::Nats::new((**settings).clone(), stats))
             }
         })
-    }
-
-    pub(super) fn reads_files(&self) -> bool {
-        match self {
-            Kind::Http(settings) => settings.reads_files(),
-            // Those of NATS are read for every connection.
-            _ => false,
-        }
     }
 }

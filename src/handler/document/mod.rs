@@ -21,6 +21,7 @@ mod mcp;
 mod nats;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 use super::Handler;
@@ -100,11 +101,6 @@ impl Entry {
     /// What is wrong with the files that it names.
     pub fn build(&self, upstreams: &UpstreamCatalog) -> Result<Arc<dyn Handler>, String> {
         self.kind.build(&self.name, upstreams)
-    }
-
-    /// Whether it must be made anew though it says the same: it names files, which may have changed.
-    pub fn reads_files(&self) -> bool {
-        self.kind.reads_files()
     }
 }
 

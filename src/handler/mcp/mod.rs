@@ -8,22 +8,25 @@ mod answer;
 mod links;
 mod request;
 mod settings;
+mod trust;
 
 pub use settings::McpSettings;
 
 use super::{Handler, reach};
 use crate::message::{Answer, Call, Outcome};
 use crate::telemetry::{Attempt, CallSpan, UpstreamStats};
-use crate::upstream::{Care, Fate, Names, Order, Resolve, SystemResolver, Tried, Try, Upstream};
+use crate::upstream::{
+    Care, Connect, Fate, Names, Order, Resolve, SystemResolver, Tried, Try, Upstream,
+};
 use links::{Dial, Links};
-use mcpd_client::{ConnectOptions, Connection};
 use request::Onward;
-use std::net::SocketAddr;
 use std::sync::Arc;
+use trust::Trust;
 
 /// Hands requests on to other servers. See `docs/handlers.md`.
 pub struct Mcp {
     settings: McpSettings,
+    trust: Trust,
     upstream: Arc<Upstream<Links>>,
 }
 
@@ -40,19 +43,43 @@ impl Mcp {
         stats: Arc<UpstreamStats>,
         resolver: Arc<dyn Resolve>,
     ) -> Mcp {
-        let (options, connections) = (settings.options(), settings.connections);
-        let connect = move |addr| Links::new(&dial(addr, options.clone()), connections);
+        let trust = Trust::new(&settings);
         let names = Arc::new(Names::new(settings.endpoints.clone(), resolver));
+        let connect = connect(&settings, trust.clone(), Arc::clone(&names));
         let care = settings.care.clone();
-        let upstream = Upstream::new(name, care, names, Box::new(connect), stats);
-        Mcp { settings, upstream }
+        let upstream = Upstream::new(name, care, names, connect, stats);
+        Mcp {
+            settings,
+            trust,
+            upstream,
+        }
+    }
+
+    /// Reads the files of certificates and the token, which may block. Connections do so by themselves; while
+    /// a file is no good they use what was read before.
+    ///
+    /// # Errors
+    /// What is wrong with a file now, by its key.
+    pub fn load(&self) -> Result<(), String> {
+        self.trust.load()
     }
 }
 
-fn dial(addr: SocketAddr, options: ConnectOptions) -> Arc<Dial> {
-    Arc::new(move || {
-        let options = options.clone();
-        Box::pin(async move { Connection::connect(addr.to_string(), options).await })
+/// Makes the connections to a server. Its certificate is to be for the name that led to it.
+fn connect(settings: &McpSettings, trust: Trust, names: Arc<Names>) -> Connect<Links> {
+    let connections = settings.connections;
+    let server_name = settings
+        .tls
+        .as_ref()
+        .and_then(|tls| tls.server_name.clone());
+    Box::new(move |addr| {
+        let name = server_name.as_deref().or(names.name_of(addr));
+        let way = Arc::new(trust.way(addr, name));
+        let dial: Arc<Dial> = Arc::new(move || {
+            let way = Arc::clone(&way);
+            Box::pin(async move { way.connect().await })
+        });
+        Links::new(&dial, connections)
     })
 }
 
