@@ -121,6 +121,11 @@ impl Routes {
         }
     }
 
+    /// Copies that routes have made of requests.
+    pub(super) fn mirrors(&self) -> Arc<Mirrors> {
+        Arc::clone(&self.state().options.mirrors)
+    }
+
     pub(super) fn table(&self) -> Handle<Arc<BoundRoute>> {
         self.table.clone()
     }
