@@ -334,3 +334,34 @@ fn rules(config: &JwtConfig) -> JwtRules {
         subject_claim: config.subject_claim.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_that_is_being_written_at_the_start_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("principals.yaml");
+        std::fs::write(&path, "half").unwrap();
+        let writing = async {
+            tokio::time::sleep(STILL / 2).await;
+            std::fs::write(&path, "half, and the rest").unwrap();
+        };
+        let (found, ()) = tokio::join!(read_still(&path), writing);
+        assert_eq!(found.unwrap(), b"half, and the rest");
+
+        let never_still = async {
+            for n in 0.. {
+                std::fs::write(&path, format!("{n}")).unwrap();
+                tokio::time::sleep(STILL / 2).await;
+            }
+        };
+        tokio::select! {
+            found = read_still(&path) => {
+                assert!(found.unwrap_err().contains("is being written"));
+            }
+            () = never_still => {}
+        }
+    }
+}

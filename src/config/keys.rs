@@ -349,6 +349,8 @@ pub const KEYS: &[KeyDoc] = &[
         "Which part of HELLO, HEARTBEAT and other frames that are no requests is sampled."),
     key("tracing.parent_per_second", "1000", count(0, 1_000_000), RELOAD,
         "Requests a second that are sampled because the client's TRACE is; above it they are not. 0: clients have no say."),
+    key("tracing.parent_per_principal", "100", count(0, 1_000_000), RELOAD,
+        "The same for each principal, within tracing.parent_per_second. 0: principals have no say."),
     key("tracing.slow", "1s", span_or_off(ms(1), HOUR), RELOAD,
         "An unsampled request that takes longer gets a late span. 0s: none for being slow."),
     key("tracing.late_per_second", "10", count(0, 1_000), RELOAD,

@@ -99,7 +99,7 @@ fn matches_and_faults_are_given_as_a_document_has_them() {
     let one = bench.run(&["routes", "get", "orders"]).expect(0);
     assert!(
         one.text().contains(
-            "match:\n  - {header: {plan: \"pro-*\", tenant: acme}, handler: discard}\n  \
+            "match:\n  - {handler: discard, header: {plan: \"pro-*\", tenant: acme}}\n  \
              - {client_id: \"7\", handler: echo}\n"
         ),
         "{one:?}"
