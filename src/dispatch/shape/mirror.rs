@@ -224,14 +224,18 @@ async fn run(leg: &Leg, copy: &OwnedCall) -> Option<bool> {
 fn begin(leg: &Leg, copy: &OwnedCall) -> Option<Result<bool, Work>> {
     let call = copy.as_call()?;
     let outcome = match leg.handler.call(&call) {
-        Outcome::Later(work) | Outcome::Here(work) => {
-            let admitted = leg.admission.admit(work, LOWEST, call.deadline());
-            admitted.map_or_else(|other| other, Outcome::Later)
-        }
+        Outcome::Here(work) => admit(leg, work, &call),
+        Outcome::Later(work) => admit(leg, work, &call),
         outcome => outcome,
     };
     Some(match outcome {
         Outcome::Now(answer) => Ok(Answer::is_response(&answer)),
-        Outcome::Later(work) | Outcome::Here(work) | Outcome::Waiting(work, _) => Err(work),
+        Outcome::Later(work) | Outcome::Waiting(work, _) => Err(work),
+        Outcome::Here(work) => Err(work),
     })
+}
+
+fn admit(leg: &Leg, work: Work, call: &Call<'_>) -> Outcome<'static> {
+    let admitted = leg.admission.admit(work, LOWEST, call.deadline());
+    admitted.map_or_else(|instead| instead, |work| Outcome::Later(Box::pin(work)))
 }
