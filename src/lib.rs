@@ -69,10 +69,12 @@ pub mod conn;
 pub mod dispatch;
 pub mod function;
 pub mod handler;
+mod home;
 #[cfg(feature = "kubernetes")]
 mod kube;
 pub mod lifecycle;
 pub mod message;
+mod peers;
 pub mod router;
 pub mod scheduler;
 mod server;

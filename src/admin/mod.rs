@@ -19,9 +19,10 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 pub use api::{
-    Answer, Api, Change, Control, DrainView, Edit, EndpointAction, HandlerLoad, HandlerView,
-    Loopback, MAX_TOKENS_BYTES, NoEndpoint, Precondition, Rates, Refused, Rules, Scope, Scopes,
-    Setting, Tokens, UpstreamView, Version, WriteError, Written,
+    Answer, Api, Arrived, Change, Control, DrainView, Edit, EndpointAction, HandlerLoad,
+    HandlerView, Loopback, MAX_TOKENS_BYTES, NoEndpoint, Precondition, Rates, RebalanceView,
+    Refused, Rules, Scope, Scopes, Setting, Straggler, Tokens, UpstreamView, Version, WriteError,
+    Written,
 };
 pub(crate) use server::MAX_CONNECTIONS;
 pub use server::{Gate, Ports};

@@ -4,8 +4,10 @@ use super::handlers::{self, Sources};
 use super::{access, documents, tls, trust};
 use crate::config::Config;
 use crate::dispatch;
+use crate::handler::Context;
 use crate::router::document::{Document, Problem, Problems};
 use crate::telemetry::UpstreamCatalog;
+use crate::upstream::{Services, Unasked};
 use std::io;
 use std::sync::Arc;
 
@@ -56,7 +58,14 @@ pub fn check(config: &Config) -> io::Result<Check> {
             document: Arc::new(read.document),
             ..Sources::default()
         };
-        let made = sources.make(None, true, &UpstreamCatalog::default())?;
+        let made = sources.make(
+            None,
+            true,
+            &Context {
+                upstreams: &UpstreamCatalog::default(),
+                services: super::peers::knows_services(config).then_some(&Unasked as &dyn Services),
+            },
+        )?;
         Ok(made.handlers)
     });
     let mut found = Check {

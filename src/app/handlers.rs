@@ -6,9 +6,8 @@ use super::source::Source;
 use super::{Server, settings};
 use crate::background;
 use crate::config::HandlerConfig;
-use crate::handler::{Document, Handlers};
+use crate::handler::{Context, Document, Handlers};
 use crate::scheduler::Limits;
-use crate::telemetry::UpstreamCatalog;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -38,7 +37,7 @@ impl Sources {
         self,
         before: Option<&Made>,
         anew: bool,
-        upstreams: &UpstreamCatalog,
+        context: &Context<'_>,
     ) -> Result<Made, String> {
         let configured = before.map(|made| (&made.sources.configs, &made.handlers));
         let mut handlers = settings::handlers(&self.configs, configured)?;
@@ -57,7 +56,7 @@ impl Sources {
             let handler = match kept {
                 Some(kept) => kept,
                 None => entry
-                    .build(upstreams)
+                    .build(context)
                     .map_err(|error| format!("handlers_file: handler {name:?}: {error}"))?,
             };
             handlers.insert(name.clone(), handler);

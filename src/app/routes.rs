@@ -11,12 +11,13 @@ use crate::admin::{RoutesStatus, Version};
 use crate::background;
 use crate::config::Config;
 use crate::dispatch::{self, BindOptions, BoundRoute, Mirrors, bind};
-use crate::handler::Handlers;
+use crate::handler::{Context, Handlers};
 use crate::router::document::{Document, Loaded, Problems, RouteSpec};
 use crate::router::handle::Handle;
 use crate::router::store::{MemoryStore, RouteStore, Standing, StoreError};
 use crate::scheduler::{Limits, Scheduler};
 use crate::telemetry::{ProcessMetrics, RouteCatalog, UpstreamCatalog};
+use crate::upstream::Services;
 use arc_swap::ArcSwapOption;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +36,7 @@ pub(super) struct Routes {
     scheduler: Arc<Scheduler>,
     catalog: Arc<RouteCatalog>,
     upstreams: Arc<UpstreamCatalog>,
+    services: Option<Arc<dyn Services>>,
     metrics: ProcessMetrics,
     /// Held while a table is made, which takes a moment for a large one.
     state: Mutex<State>,
@@ -62,14 +64,14 @@ struct State {
 
 impl State {
     /// Makes the handlers unless they are there.
-    fn handlers(&mut self, upstreams: &UpstreamCatalog) -> Result<Handlers, String> {
+    fn handlers(&mut self, context: &Context<'_>) -> Result<Handlers, String> {
         if let Some(made) = &self.made {
             return Ok(made.handlers.clone());
         }
         if let Some(why) = &self.unread {
             return Err(why.clone());
         }
-        let made = self.sources.clone().make(None, true, upstreams)?;
+        let made = self.sources.clone().make(None, true, context)?;
         Ok(self.made.insert(made).handlers.clone())
     }
 }
@@ -81,7 +83,7 @@ impl Routes {
         (own, document): (Handlers, Option<Document>),
         scheduler: Arc<Scheduler>,
         catalog: Arc<RouteCatalog>,
-        upstreams: Arc<UpstreamCatalog>,
+        (upstreams, services): (Arc<UpstreamCatalog>, Option<Arc<dyn Services>>),
         metrics: ProcessMetrics,
     ) -> Routes {
         let (store, source) = match document {
@@ -111,6 +113,7 @@ impl Routes {
             catalog,
             metrics,
             upstreams,
+            services,
             state: Mutex::new(State {
                 sources,
                 unread: Some("the handlers have not been read yet".to_owned()),
@@ -145,6 +148,14 @@ impl Routes {
         let state = self.state();
         let made = state.made.as_ref();
         made.map(|made| made.handlers.clone()).unwrap_or_default()
+    }
+
+    /// What handlers are made with.
+    fn context(&self) -> Context<'_> {
+        Context {
+            upstreams: &self.upstreams,
+            services: self.services.as_deref(),
+        }
     }
 
     /// Whether the store takes changes from here.
@@ -341,7 +352,7 @@ impl Routes {
         server_limits: Limits,
         options: BindOptions,
     ) -> Result<(), String> {
-        let made = sources.make(state.made.as_ref(), anew, &self.upstreams)?;
+        let made = sources.make(state.made.as_ref(), anew, &self.context())?;
         let live = self.live();
         if let Some(live) = &live {
             // Before the limits change: a handler whose queue is taken away does not get it back.
@@ -367,7 +378,7 @@ impl Routes {
     /// Makes a document live that comes from `source`. Takes a moment for a large one.
     fn apply(&self, version: Arc<Version>, source: &str) -> Result<(), String> {
         let mut state = self.state();
-        let handlers = state.handlers(&self.upstreams)?;
+        let handlers = state.handlers(&self.context())?;
         let document = &version.document;
         self.bind(document, &handlers, &state.options)
             .map_err(|problems| format!("{source}: {problems}"))?;

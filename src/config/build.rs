@@ -17,7 +17,7 @@ use super::validated::{
     RoutesConfig, SchedulerConfig, SidecarConfig,
 };
 use super::value::{Parsed, parse, show, show_duration, show_size};
-use super::{kubernetes, tls, tracing};
+use super::{kubernetes, peers, tls, tracing};
 
 /// All values that fit their keys, and everything known about the rest.
 pub(super) struct Settings {
@@ -167,6 +167,7 @@ pub(super) fn build(settings: &mut Settings) -> Config {
     check_contradictions(settings);
     let handlers = handlers::build(settings);
     let s = &*settings;
+    let (peers, rebalance) = peers::build(s);
     Config {
         server_id: s.text("server_id").unwrap_or_default(),
         data: data(s),
@@ -178,6 +179,8 @@ pub(super) fn build(settings: &mut Settings) -> Config {
         goaway: GoawayConfig {
             grace: s.duration("goaway.grace"),
         },
+        peers,
+        rebalance,
         drain: drain(s),
         scheduler: SchedulerConfig {
             max_running: s.number("scheduler.max_running"),
@@ -303,6 +306,7 @@ fn check_contradictions(s: &mut Settings) {
     tls::check(s);
     auth::check(s);
     kubernetes::check(s);
+    peers::check(s);
     let loopback = "admin.allow_loopback";
     if s.kubernetes && s.flag(loopback) {
         let message = "lets every container of the pod and every port-forward in without a token; \

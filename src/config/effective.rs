@@ -126,6 +126,7 @@ impl Config {
             ..running.routes.clone()
         };
         self.kubernetes = running.kubernetes.clone();
+        self.peers = running.peers.clone();
         self.server_id.clone_from(&running.server_id);
         self.handlers_file.clone_from(&running.handlers_file);
         self.sidecar = running.sidecar.clone();
@@ -149,6 +150,10 @@ impl Config {
                 show_duration(self.heartbeat.max_interval),
             ),
             ("goaway.grace", show_duration(self.goaway.grace)),
+        ]);
+        list.extend(self.peers.plain());
+        list.extend(self.rebalance.plain());
+        list.extend([
             ("drain.delay", show_duration(self.drain.delay)),
             ("drain.spread", show_duration(self.drain.spread)),
             ("drain.finish", show_duration(self.drain.finish)),

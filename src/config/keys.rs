@@ -52,6 +52,13 @@ pub enum Kind {
     },
     /// A fraction from 0 to 1.
     Ratio,
+    /// How many times something else, such as `1.2`. Its limits are in hundredths.
+    Factor {
+        /// Least.
+        min: u64,
+        /// Greatest.
+        max: u64,
+    },
     /// A `tracing` filter: `info`, `info,mcpd::conn=debug`.
     Filter,
     /// An absolute URL of `http` or `https`, at most this many bytes.
@@ -223,6 +230,17 @@ pub const KEYS: &[KeyDoc] = &[
 
     key("goaway.grace", "60s", span(secs(0), HOUR), RELOAD,
         "After GOAWAY for max age or rebalancing, how long the connection is still served before DRAINING."),
+
+    key("peers.addresses", "", Kind::Text { max: 4096, ascii: true }, RESTART,
+        "The sidecar ports of all servers that serve the same routes, this one included, with commas between them: names, which stand for all their addresses, or addresses; the port is 8081 unless it is written. For servers outside of Kubernetes; with kubernetes.name they are known by themselves. Unset: there are no others.").unset(),
+    key("rebalance.enabled", "false", Kind::Bool, RELOAD,
+        "Ask connections to move (GOAWAY) while this server has more of them than its share, so that a server that is new gets some before they have reached limits.max_age. Needs to know the others: peers.addresses or kubernetes.name."),
+    key("rebalance.interval", "30s", span(secs(1), HOUR), RELOAD,
+        "How often the other servers are asked how many connections they have."),
+    key("rebalance.threshold", "1.2", Kind::Factor { min: 105, max: 1_000 }, RELOAD,
+        "How many times its share (the connections of all, divided by their number) a server keeps."),
+    key("rebalance.rate", "0.01", Kind::Ratio, RELOAD,
+        "The part of its connections that is asked to move in a second."),
 
     key("drain.delay", "10s", span(secs(0), HOUR), RELOAD,
         "First stage of a drain: serve as before while the endpoint is removed from balancers."),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::auth::AuthConfig;
 use super::kubernetes::KubernetesConfig;
+use super::peers::{PeersConfig, RebalanceConfig};
 use super::tls::{HandshakeConfig, TlsConfig};
 use super::tracing::TracingConfig;
 use crate::lifecycle::DrainWindows;
@@ -33,6 +34,10 @@ pub struct Config {
     pub heartbeat: HeartbeatConfig,
     /// Asking clients to move.
     pub goaway: GoawayConfig,
+    /// The servers of the same routes.
+    pub peers: PeersConfig,
+    /// Giving connections to them.
+    pub rebalance: RebalanceConfig,
     /// Stopping in order.
     pub drain: DrainConfig,
     /// What runs at one time, and what waits.

@@ -13,7 +13,7 @@ mod template;
 
 pub use builtin::{Delay, Discard, Echo, Latency, Monitor, Static};
 pub use catalog::Handlers;
-pub use document::{Document, Entry, MAX_BYTES as MAX_DOCUMENT_BYTES};
+pub use document::{Context, Document, Entry, MAX_BYTES as MAX_DOCUMENT_BYTES};
 pub(crate) use http::host_and_port;
 #[cfg(feature = "nats")]
 pub(crate) use http::is_reserved_header;

@@ -11,8 +11,11 @@ mod failure;
 #[cfg(test)]
 mod fake;
 mod follow;
+mod headless;
 mod others;
+mod services;
 mod shared;
+mod slices;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -20,8 +23,11 @@ mod tests;
 pub(crate) use config_map::{Kind, MAX_DOCUMENT_BYTES};
 pub(crate) use events::Events;
 pub(crate) use failure::{Failure, Why};
+pub(crate) use headless::Headless;
 pub(crate) use others::{Peers, Slices};
+pub(crate) use services::Services;
 pub(crate) use shared::{Origin, Settings as DocumentSettings, SharedDocument};
+pub(crate) use slices::Family;
 
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;

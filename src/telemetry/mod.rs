@@ -12,6 +12,7 @@ mod histogram;
 )]
 mod kubernetes;
 mod log;
+mod peers;
 mod process;
 mod queue;
 mod random;
@@ -31,6 +32,10 @@ pub(crate) use conn::{CloseReason, InFlight, Rejected};
 pub(crate) use kubernetes::KubernetesMetrics;
 pub(crate) use log::AUDIT;
 pub use log::{LogControl, LogError, LogSettings, LogStyle, init as init_logs};
+pub(crate) use peers::PeerCounts;
+pub use peers::PeerMetrics;
+#[cfg(feature = "kubernetes")]
+pub(crate) use peers::ServiceMetrics;
 pub use process::{Exporter, ProcessMetrics};
 pub use queue::QueueMetrics;
 pub(crate) use queue::ShedReason;

@@ -4,9 +4,10 @@ use super::catalog;
 use super::cgroup::CpuStat;
 use super::conn::ConnMetrics;
 use super::log::LogControl;
+use super::peers::PeerMetrics;
 use super::queue::QueueMetrics;
 use super::upstream::UpstreamCatalog;
-use super::{tls, trace};
+use super::{peers, tls, trace};
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
@@ -22,6 +23,7 @@ pub struct Exporter {
     conn: Mutex<Option<Arc<ConnMetrics>>>,
     queues: Arc<QueueMetrics>,
     upstreams: Arc<UpstreamCatalog>,
+    peers: Arc<PeerMetrics>,
     runtimes: Mutex<Vec<(&'static str, RuntimeMetrics)>>,
     logs: Option<LogControl>,
 }
@@ -41,12 +43,14 @@ impl Exporter {
         catalog::describe();
         trace::register();
         tls::register();
+        peers::register();
         Exporter {
             text: text.clone(),
             process: Collector::default(),
             conn: Mutex::new(None),
             queues: Arc::default(),
             upstreams: Arc::default(),
+            peers: Arc::default(),
             runtimes: Mutex::default(),
             logs: None,
         }
@@ -65,6 +69,11 @@ impl Exporter {
     /// The counts of upstreams that this page shows.
     pub fn upstreams(&self) -> &Arc<UpstreamCatalog> {
         &self.upstreams
+    }
+
+    /// The counts of other servers that this page shows.
+    pub fn peers(&self) -> &Arc<PeerMetrics> {
+        &self.peers
     }
 
     /// Shows these connections' metrics too.
@@ -123,6 +132,7 @@ impl Exporter {
         }
         self.queues.render(&mut text);
         self.upstreams.render(&mut text);
+        self.peers.render(&mut text);
         self.render_busy(&mut text);
         if let Some(stat) = CpuStat::read() {
             stat.render(&mut text);

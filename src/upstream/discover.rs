@@ -22,6 +22,12 @@ pub trait Discover: Send + Sync + 'static {
     /// # Errors
     /// Why none are known.
     fn find(&self) -> BoxFuture<'_, Result<Vec<SocketAddr>, String>>;
+
+    /// Waits until there is news since [`Discover::find`] was last called. For those who are told; who has to
+    /// look never ends this, and is asked from time to time.
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
 }
 
 /// Turns a name into all its addresses.

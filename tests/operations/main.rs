@@ -22,6 +22,7 @@ mod load;
 mod logs;
 mod metrics_page;
 mod output;
+mod peers;
 mod reload;
 mod restarts;
 mod routes;

@@ -1,8 +1,9 @@
 //! `routes`: the document as a whole, and one route of it by name.
 
-use super::control::{Change, Edit, Precondition, Refused, Version, WriteError, Written};
+use super::control::{Arrived, Change, Edit, Precondition, Refused, Version, WriteError, Written};
 use super::guard::Deadline;
 use super::problem::{FieldError, Problem};
+use super::wait::{self, Whom};
 use super::{Api, body, offload, version};
 use crate::router::document::{self, Document, ParseOptions, Problems, RouteSpec, is_name};
 use crate::router::store::StoreErrorKind;
@@ -14,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const YAML: &str = "application/yaml";
 const JSON: &str = "application/json";
@@ -39,6 +40,16 @@ pub(super) struct HowToWrite {
     dry_run: bool,
     #[serde(default = "strictly")]
     strict: bool,
+    wait: Option<Whom>,
+    timeout: Option<String>,
+}
+
+impl HowToWrite {
+    /// How long the answer may wait for all servers, if it is to.
+    fn patience(&self) -> Result<Option<Duration>, Problem> {
+        let patience = wait::patience(self.wait, self.timeout.as_deref());
+        Ok(patience?.filter(|_| !self.dry_run))
+    }
 }
 
 fn strictly() -> bool {
@@ -56,6 +67,9 @@ struct Outcome {
     dry_run: bool,
     changes: Changes,
     warnings: Vec<FieldError>,
+    /// Of a write that was to wait for all servers.
+    #[serde(flatten)]
+    arrived: Option<Arrived>,
 }
 
 /// What differs, by name.
@@ -159,6 +173,7 @@ pub(super) async fn put_all(
 ) -> Result<Response, Problem> {
     writable(&api)?;
     let how = query(how)?;
+    let patience = how.patience()?;
     let precondition = version::precondition(request.headers())?;
     if precondition == Precondition::None {
         return Err(version::required());
@@ -174,7 +189,8 @@ pub(super) async fn put_all(
         edit,
         dry_run: how.dry_run,
     };
-    write(&api, change, deadline, None, &loaded.warnings).await
+    let times = (deadline, patience);
+    write(&api, change, times, None, &loaded.warnings).await
 }
 
 /// PUT `routes/{name}`.
@@ -186,6 +202,7 @@ pub(super) async fn put_one(
 ) -> Result<Response, Problem> {
     writable(&api)?;
     let (name, how) = (route_name(name)?, query(how)?);
+    let patience = how.patience()?;
     let precondition = version::precondition(request.headers())?;
     let (deadline, body) = document_body(&api, request).await?;
     let (options, named) = (api.parse_options(how.strict), name.clone());
@@ -202,7 +219,8 @@ pub(super) async fn put_one(
         edit,
         dry_run: how.dry_run,
     };
-    write(&api, change, deadline, Some(&name), &warnings).await
+    let times = (deadline, patience);
+    write(&api, change, times, Some(&name), &warnings).await
 }
 
 fn put_into(
@@ -239,6 +257,7 @@ pub(super) async fn delete_one(
 ) -> Result<Response, Problem> {
     writable(&api)?;
     let (name, how) = (route_name(name)?, query(how)?);
+    let patience = how.patience()?;
     let precondition = version::precondition(request.headers())?;
     if precondition == Precondition::Absent {
         return Err(Problem::bad_request(
@@ -261,7 +280,8 @@ pub(super) async fn delete_one(
         edit,
         dry_run: how.dry_run,
     };
-    write(&api, change, deadline, Some(&name), &Problems::default()).await
+    let times = (deadline, patience);
+    write(&api, change, times, Some(&name), &Problems::default()).await
 }
 
 fn deadline(request: &Request) -> Deadline {
@@ -293,7 +313,7 @@ async fn document_body(
 async fn write(
     api: &Api,
     change: Change,
-    deadline: Deadline,
+    (deadline, patience): (Deadline, Option<Duration>),
     name: Option<&str>,
     warnings: &Problems,
 ) -> Result<Response, Problem> {
@@ -302,12 +322,24 @@ async fn write(
     let written = written.map_err(|error| failed(error, name))?;
     let tag = [(header::ETAG, written.after.etag.to_string())];
     let warnings = FieldError::list(warnings);
-    let outcome =
-        offload(move || Json(outcome(&written, dry_run, warnings)).into_response()).await?;
-    Ok((tag, outcome).into_response())
+    let arrived = match patience {
+        Some(patience) => Some(api.control.converged(&written.after.hash, patience).await),
+        None => None,
+    };
+    let status = match &arrived {
+        Some(arrived) if !arrived.converged => StatusCode::ACCEPTED,
+        _ => StatusCode::OK,
+    };
+    let told = move || Json(outcome(&written, dry_run, warnings, arrived)).into_response();
+    Ok((status, tag, offload(told).await?).into_response())
 }
 
-fn outcome(written: &Written, dry_run: bool, warnings: Vec<FieldError>) -> Outcome {
+fn outcome(
+    written: &Written,
+    dry_run: bool,
+    warnings: Vec<FieldError>,
+    arrived: Option<Arrived>,
+) -> Outcome {
     let after = &written.after;
     let before = written.before.as_ref().map(|before| &before.document);
     Outcome {
@@ -322,6 +354,7 @@ fn outcome(written: &Written, dry_run: bool, warnings: Vec<FieldError>) -> Outco
             false => Changes::default(),
         },
         warnings,
+        arrived,
     }
 }
 

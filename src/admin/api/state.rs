@@ -1,6 +1,6 @@
 //! `state` and `drain`: what the process is doing, and stopping it in order.
 
-use super::control::DrainView;
+use super::control::{DrainView, RebalanceView};
 use super::guard::Deadline;
 use super::problem::Problem;
 use super::{Api, body};
@@ -24,6 +24,7 @@ pub(super) struct Shown {
     ready: bool,
     history: Vec<Transition>,
     drain: Option<Drain>,
+    rebalance: Option<RebalanceView>,
     routes: Routes,
     connections: usize,
     uptime_seconds: f64,
@@ -78,6 +79,7 @@ fn show(api: &Api) -> Shown {
         ready: health::is_ready(status),
         history,
         drain: api.control.draining().map(|drain| show_drain(api, drain)),
+        rebalance: api.control.rebalance(),
         routes: Routes {
             etag: routes.etag.map(|etag| etag.to_string()),
             revision: routes.revision,

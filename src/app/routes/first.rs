@@ -62,7 +62,7 @@ impl Routes {
             }
         };
         (state.sources.document, state.unread) = (Arc::new(document), None);
-        let handlers = state.handlers(&self.upstreams)?;
+        let handlers = state.handlers(&self.context())?;
         if let (Ok(read), Some(source)) = (&read, source) {
             read.in_force(source);
         }

@@ -184,7 +184,7 @@ impl Routes {
         document.require_used();
         let (handlers, allow_faults) = {
             let mut state = self.state();
-            let handlers = state.handlers(&self.upstreams);
+            let handlers = state.handlers(&self.context());
             let handlers = handlers.map_err(WriteError::Handlers)?;
             (handlers, state.options.allow_faults)
         };

@@ -1,6 +1,7 @@
 //! Entries of type `http`.
 
 use super::care;
+use super::endpoints::{self, Endpoints};
 use super::value::{bounded, duration, flag, list, number, of_text, parsed, section, set, size};
 use crate::handler::http::{
     HashBy, HttpSettings, HttpVersion, TlsSettings, header_name, host_and_port,
@@ -40,8 +41,6 @@ pub(super) const KEYS: &[&str] = &[
 
 /// Most headers, and most names in a list of them.
 const MAX_HEADERS: usize = 64;
-/// Most addresses that are written down.
-const MAX_ENDPOINTS: usize = 256;
 /// The longest answer that may be let through: what a frame can hold.
 const MAX_RESPONSE: u64 = 64 << 20;
 
@@ -49,8 +48,11 @@ pub(super) fn read(fields: &Fields<'_>, report: &mut Report) -> Option<HttpSetti
     let url = fields.require("url", report)?;
     let mut http = of_text(&url, HttpSettings::new, report)?;
     let endpoint = |text: &str| host_and_port(text, http.target.port());
-    let endpoints = list(fields, "endpoints", MAX_ENDPOINTS, endpoint, report);
-    set(&mut http.endpoints, endpoints);
+    match endpoints::read(fields, endpoint, report) {
+        Some(Endpoints::Hosts(hosts)) => http.endpoints = hosts,
+        Some(Endpoints::Service(service)) => http.service = Some(service),
+        None => {}
+    }
     set(&mut http.method, parsed(fields, "method", method, report));
     set(
         &mut http.version,
@@ -195,5 +197,7 @@ pub(super) fn shown(http: &HttpSettings) -> Vec<(&'static str, String)> {
         ("pool.max_connections", http.care.max_running.to_string()),
         ("max_response", http.max_response.to_string()),
     ]);
+    let service = http.service.as_ref();
+    shown.extend(service.map(|service| ("endpoints", service.to_string())));
     shown
 }

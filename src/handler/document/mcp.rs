@@ -1,8 +1,9 @@
 //! Entries of type `mcp`.
 
 use super::care;
+use super::endpoints::{self, Endpoints};
 use super::http::hash_by;
-use super::value::{duration, list, number, parsed, section, set, size};
+use super::value::{duration, number, parsed, section, set, size};
 use crate::handler::template::Template;
 use crate::handler::{McpSettings, host_and_port};
 use crate::router::document::reading::{self, Fields, Report};
@@ -30,8 +31,6 @@ pub(super) const KEYS: &[&str] = &[
     "resolve_every",
 ];
 
-/// Most addresses that are written down.
-const MAX_ENDPOINTS: usize = 256;
 /// The longest answer that may be let through: what a frame can hold.
 const MAX_RESPONSE: u64 = 64 << 20;
 /// A smaller bound would not let the words of an ERROR through.
@@ -45,11 +44,18 @@ pub(super) fn read(fields: &Fields<'_>, report: &mut Report) -> Option<McpSettin
         let bare = text.strip_prefix("mcp://").unwrap_or(text);
         host_and_port(bare, PORT)
     };
-    let endpoints = list(fields, "endpoints", MAX_ENDPOINTS, endpoint, report)?;
-    if endpoints.is_empty() {
-        reading::wrong(&place, "names no server; write at least one host", report);
-    }
-    let mut mcp = McpSettings::new(endpoints);
+    let mut mcp = match endpoints::read(fields, endpoint, report)? {
+        Endpoints::Hosts(hosts) => {
+            if hosts.is_empty() {
+                reading::wrong(&place, "names no server; write at least one host", report);
+            }
+            McpSettings::new(hosts)
+        }
+        Endpoints::Service(service) => McpSettings {
+            service: Some(service),
+            ..McpSettings::new(Vec::new())
+        },
+    };
     mcp.topic = parsed(fields, "topic", topic, report);
     let hops = number(fields, "hops", 1..=255, report);
     set(&mut mcp.hops, hops.and_then(|hops| u8::try_from(hops).ok()));
@@ -99,11 +105,15 @@ fn pool(fields: &Fields<'_>, mcp: &mut McpSettings, report: &mut Report) {
 
 /// What operators are shown of it.
 pub(super) fn shown(mcp: &McpSettings) -> Vec<(&'static str, String)> {
-    let endpoints = mcp.endpoints.iter();
-    let endpoints = endpoints.map(|(host, port)| format!("{host}:{port}"));
+    let hosts = mcp.endpoints.iter();
+    let hosts = hosts.map(|(host, port)| format!("{host}:{port}"));
+    let endpoints = match &mcp.service {
+        Some(service) => service.to_string(),
+        None => hosts.collect::<Vec<_>>().join(", "),
+    };
     let mut shown = care::shown(&mcp.care);
     shown.extend([
-        ("endpoints", endpoints.collect::<Vec<_>>().join(", ")),
+        ("endpoints", endpoints),
         ("hops", mcp.hops.to_string()),
         ("pool.connections", mcp.connections.to_string()),
         ("pool.max_in_flight", mcp.care.max_running.to_string()),

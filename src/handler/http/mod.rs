@@ -20,7 +20,9 @@ pub(crate) use settings::{header_name, host_and_port};
 use super::{Handler, onward, reach};
 use crate::message::{Answer, Call, Outcome};
 use crate::telemetry::{Attempt, UpstreamStats};
-use crate::upstream::{Care, Fate, Names, Order, Resolve, SystemResolver, Tried, Try, Upstream};
+use crate::upstream::{
+    Care, Discover, Fate, Names, Order, Resolve, SystemResolver, Tried, Try, Upstream,
+};
 use dial::Dialer;
 use mcpd_proto::{ErrorCode, Trace};
 use pool::{Failed, Pool};
@@ -68,12 +70,25 @@ impl Http {
         stats: Arc<UpstreamStats>,
         resolver: Arc<dyn Resolve>,
     ) -> Result<Http, String> {
+        let names = Arc::new(Names::new(settings.hosts(), resolver));
+        Http::with_endpoints(name, settings, stats, names)
+    }
+
+    /// The same, with endpoints that somebody else knows.
+    ///
+    /// # Errors
+    /// What is wrong with the certificates.
+    pub fn with_endpoints(
+        name: &str,
+        settings: HttpSettings,
+        stats: Arc<UpstreamStats>,
+        endpoints: Arc<dyn Discover>,
+    ) -> Result<Http, String> {
         let (tls, timeout) = (settings.tls.as_ref(), settings.connect_timeout);
         let dialer = Arc::new(Dialer::new(tls, settings.version, timeout)?);
         let idle = settings.idle_timeout;
         let connect = Box::new(move |addr| Pool::new(addr, Arc::clone(&dialer), idle));
-        let names = Arc::new(Names::new(settings.hosts(), resolver));
-        let upstream = Upstream::new(name, settings.upstream(), names, connect, stats);
+        let upstream = Upstream::new(name, settings.upstream(), endpoints, connect, stats);
         let inner = Arc::new(Inner { settings, upstream });
         Ok(Http { inner })
     }

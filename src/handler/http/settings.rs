@@ -3,7 +3,7 @@
 use super::pool::MAX_STREAMS;
 use super::{headers, request};
 use crate::handler::template::Template;
-use crate::upstream;
+use crate::upstream::{self, ServicePort};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::uri::{self, Authority, PathAndQuery, Scheme};
 use hyper::{Method, Uri};
@@ -17,6 +17,8 @@ pub struct HttpSettings {
     pub(crate) target: Target,
     /// Hosts and ports that are asked instead of the URL's own.
     pub(crate) endpoints: Vec<(String, u16)>,
+    /// A Service of Kubernetes that is asked instead.
+    pub(crate) service: Option<ServicePort>,
     /// Their method.
     pub(crate) method: Method,
     /// The version of HTTP.
@@ -67,6 +69,7 @@ impl HttpSettings {
         Ok(HttpSettings {
             target,
             endpoints: Vec::new(),
+            service: None,
             method: Method::POST,
             version: HttpVersion::Auto,
             headers: Vec::new(),
@@ -94,7 +97,7 @@ impl HttpSettings {
     }
 
     /// Whom to ask.
-    pub(super) fn hosts(&self) -> Vec<(String, u16)> {
+    pub(crate) fn hosts(&self) -> Vec<(String, u16)> {
         match self.endpoints.is_empty() {
             true => vec![(self.target.host.clone(), self.target.port)],
             false => self.endpoints.clone(),

@@ -3,7 +3,7 @@
 use crate::handler::HashBy;
 use crate::handler::onward::DEFAULT_HOPS;
 use crate::handler::template::Template;
-use crate::upstream;
+use crate::upstream::{self, ServicePort};
 use mcpd_client::ConnectOptions;
 use mcpd_proto::limits::CLIENT_MAX_PAYLOAD;
 use std::time::Duration;
@@ -20,6 +20,8 @@ const MAX_RUNNING: usize = 512;
 pub struct McpSettings {
     /// Hosts and ports; a name stands for all its addresses.
     pub(crate) endpoints: Vec<(String, u16)>,
+    /// A Service of Kubernetes that is asked instead.
+    pub(crate) service: Option<ServicePort>,
     /// Topics go along as they are, or as this makes them.
     pub(crate) topic: Option<Template>,
     /// Hops of a request that does not say itself how many are left; none has more.
@@ -43,6 +45,7 @@ impl McpSettings {
     pub fn new(endpoints: Vec<(String, u16)>) -> McpSettings {
         McpSettings {
             endpoints,
+            service: None,
             topic: None,
             hops: DEFAULT_HOPS,
             connections: CONNECTIONS,
@@ -84,6 +87,8 @@ impl McpSettings {
     pub(super) fn options(&self) -> ConnectOptions {
         let options = ConnectOptions::new()
             .connect_timeout(self.connect_timeout)
+            // Whoever asked waits no longer than that; what comes later is of no use to anybody.
+            .grace(Duration::ZERO)
             .max_payload(self.max_response);
         match &self.client_id {
             Some(id) => options.client_id(id.as_str()),

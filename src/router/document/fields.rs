@@ -47,6 +47,10 @@ impl Field<'_> {
     pub(crate) fn is_list(&self) -> bool {
         matches!(self.node.value, Value::Sequence(_))
     }
+
+    pub(crate) fn is_mapping(&self) -> bool {
+        matches!(self.node.value, Value::Mapping(_))
+    }
 }
 
 /// A mapping of which certain keys are known.
