@@ -14,17 +14,17 @@ ARGS ?=
 NEXTEST_PROFILE ?= $(if $(CI),ci,default)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak fmt lint doc deny fuzz clean tools fmt-check unit doctest jaeger nats-server
+.PHONY: help run test bench soak fmt lint doc deny chart image hadolint e2e fuzz clean tools fmt-check unit doctest jaeger nats-server dashboards rules learning
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Start the daemon with its built-in defaults (ARGS="..." for more)
 	@# Not the release profile: its link-time optimisation makes a first build take minutes.
 	$(CARGO) run --locked --profile quick --bin mcpd -- serve $(ARGS)
 
-test: ## Everything CI checks: format, lints, tests, docs, licences, ten seconds of each fuzz target
-	@MAKE="$(MAKE)" scripts/run-steps tools fmt-check lint unit doctest doc deny fuzz
+test: ## Everything CI checks: format, lints, tests, docs, licences, the chart, Dockerfiles, ten seconds of each fuzz target
+	@MAKE="$(MAKE)" scripts/run-steps tools fmt-check lint unit doctest doc rules learning deny chart hadolint fuzz
 
 bench: ## Print the figures the project promises, beside their references (minutes; a quiet machine)
 	$(CARGO) build --locked --release
@@ -45,6 +45,22 @@ doc: ## Build the API documentation, warnings are errors
 
 deny: tools-cargo-deny ## Check licences, banned crates and where crates come from
 	$(CARGO) deny --locked check licenses bans sources
+
+chart: ## Check helm/mcpd and k8s/ as far as that goes without a cluster (scripts/chart/generate makes what is generated)
+	@# With --workspace it has the features that the unit tests have built it with.
+	$(CARGO) build --locked --quiet --workspace --bin mcpd
+	scripts/chart/check target/debug/mcpd
+
+hadolint: tools-hadolint ## Lint the Dockerfiles
+	hadolint Dockerfile e2e/load/Dockerfile
+
+image: ## Build the image mcpd:dev without Docker and without a registry (PROFILE=quick takes a fraction of the time)
+	e2e/images mcpd
+
+e2e: ## Start a cluster of one node on this machine and show what mcpd promises in Kubernetes (root; half an hour and more)
+	e2e/cluster up
+	mkdir -p target && e2e/images >target/e2e-images && xargs e2e/cluster load <target/e2e-images
+	KUBECONFIG=$$(e2e/cluster kubeconfig) HELM=$$(tests/support/kubernetes helm) KUBECTL=$$(tests/support/kubernetes kubectl) e2e/run
 
 fuzz: tools-cargo-fuzz ## Run each fuzz target for FUZZ_SECONDS (10)
 	scripts/fuzz-smoke $(FUZZ_SECONDS)
@@ -73,6 +89,20 @@ unit: tools-cargo-nextest jaeger nats-server ## Unit and integration tests only
 
 doctest: ## The examples in the documentation only
 	$(CARGO) test --locked --doc --workspace --quiet
+
+dashboards: ## Write dashboards/*.json from their sources
+	@"$$(tests/support/python)" dashboards/generate
+
+rules: ## Dashboards, alerts and runbook: do they parse, fit together, and fire when they should?
+	@tests/support/prometheus promtool >/dev/null
+	@"$$(tests/support/python)" dashboards/generate --check
+	@"$$(tests/support/python)" tests/monitoring/check
+	promtool check rules dashboards/rules-*.yaml
+	promtool test rules tests/monitoring/rules/*.yaml
+
+learning: ## The learning alert in a real Prometheus: which shifts it finds, how often it is wrong
+	@tests/support/prometheus prometheus >/dev/null
+	@"$$(tests/support/python)" tests/monitoring/learning/measure
 
 tools-%:
 	@scripts/setup-tools $* >/dev/null

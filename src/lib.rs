@@ -69,6 +69,7 @@ pub mod conn;
 pub mod dispatch;
 pub mod function;
 pub mod handler;
+mod home;
 #[cfg(feature = "kubernetes")]
 mod kube;
 pub mod lifecycle;

@@ -308,7 +308,10 @@ pub enum Outcome<'a> {
     Now(Answer<'a>),
     /// Work to be run by the connection. Dropping it must stop it.
     Later(Work),
-    /// The same, but the handler's part of it may have to wait: until it has [`Begun`], the request
+    /// The same for work that never blocks: it may be run on the connection's own thread, begins at
+    /// once, and wakes no other thread. Whoever cannot do that treats it as [`Outcome::Later`].
+    Here(Work),
+    /// Work as of [`Outcome::Later`], but the handler's part of it may have to wait: until it has [`Begun`], the request
     /// counts as not executed.
     Waiting(Work, Begun),
 }
@@ -319,6 +322,7 @@ impl Outcome<'_> {
         match self {
             Outcome::Now(answer) => Outcome::Now(answer.into_owned()),
             Outcome::Later(work) => Outcome::Later(work),
+            Outcome::Here(work) => Outcome::Here(work),
             Outcome::Waiting(work, begun) => Outcome::Waiting(work, begun),
         }
     }
@@ -345,6 +349,7 @@ impl std::fmt::Debug for Outcome<'_> {
         match self {
             Outcome::Now(answer) => f.debug_tuple("Now").field(answer).finish(),
             Outcome::Later(_) => f.write_str("Later"),
+            Outcome::Here(_) => f.write_str("Here"),
             Outcome::Waiting(..) => f.write_str("Waiting"),
         }
     }

@@ -352,7 +352,8 @@ impl<D: Dispatch, S: Stream> Driver<D, S> {
                 let session = self.core.session.deadline();
                 let look = unread.then(|| self.now + LOOK_EVERY);
                 let expiry = self.core.expires_at;
-                [write, frame, session, self.max_age_at, expiry, look]
+                let works = self.core.works.due();
+                [write, frame, session, self.max_age_at, expiry, look, works]
                     .into_iter()
                     .flatten()
                     .min()

@@ -223,18 +223,20 @@ impl BoundRoute {
         }
         let outcome = leg.handler.call(call);
         // Looked at where it is: taking it apart would copy every answer.
-        if matches!(outcome, Outcome::Later(_)) {
+        if matches!(outcome, Outcome::Later(_) | Outcome::Here(_)) {
             return self.admit(leg, call, outcome);
         }
         outcome
     }
 
     /// Lets work that takes its time wait for its place.
-    #[cold]
+    #[inline(never)]
     fn admit<'a>(&self, leg: &Leg, call: &Call<'a>, outcome: Outcome<'a>) -> Outcome<'a> {
-        let Outcome::Later(work) = outcome else {
+        let (work, run): (Work, fn(Work) -> Outcome<'a>) = match outcome {
+            Outcome::Later(work) => (work, Outcome::Later),
+            Outcome::Here(work) => (work, Outcome::Here),
             // A handler that lets its work wait knows of nobody else who does.
-            return outcome;
+            other => return other,
         };
         let deadline = call.deadline();
         let priority = call.priority.clamp(self.priority.min, self.priority.max);
@@ -242,7 +244,10 @@ impl BoundRoute {
             Some(span) => Box::pin(Traced::new(work, Arc::clone(span))),
             None => work,
         };
-        leg.admission.admit(work, priority, deadline)
+        match leg.admission.admit(work, priority, deadline) {
+            Ok(work) => run(work),
+            Err(outcome) => outcome,
+        }
     }
 
     /// Takes a call on when the leaky bucket of the route lets it, if it has one.
@@ -290,7 +295,7 @@ async fn finish(outcome: Option<Outcome<'static>>, begins: &Begun) -> Answer<'st
             begins.set();
             answer
         }
-        Some(Outcome::Later(work)) => {
+        Some(Outcome::Later(work) | Outcome::Here(work)) => {
             begins.set();
             work.await
         }

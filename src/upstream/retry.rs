@@ -42,7 +42,7 @@ pub(super) fn pause(
 ) -> Option<Duration> {
     let may = match fate {
         Fate::NotSent | Fate::Unreached | Fate::Refused { .. } => true,
-        Fate::Unknown => idempotent,
+        Fate::Unknown | Fate::TimedOut => idempotent,
         Fate::Answered { .. } | Fate::Rejected => false,
     };
     if !may || n >= settings.attempts {

@@ -191,11 +191,14 @@ async fn run(leg: &Leg, copy: &OwnedCall) -> Option<bool> {
 fn begin(leg: &Leg, copy: &OwnedCall) -> Option<Result<bool, Work>> {
     let call = copy.as_call()?;
     let outcome = match leg.handler.call(&call) {
-        Outcome::Later(work) => leg.admission.admit(work, LOWEST, call.deadline()),
+        Outcome::Later(work) | Outcome::Here(work) => {
+            let admitted = leg.admission.admit(work, LOWEST, call.deadline());
+            admitted.map_or_else(|other| other, Outcome::Later)
+        }
         outcome => outcome,
     };
     Some(match outcome {
         Outcome::Now(answer) => Ok(Answer::is_response(&answer)),
-        Outcome::Later(work) | Outcome::Waiting(work, _) => Err(work),
+        Outcome::Later(work) | Outcome::Here(work) | Outcome::Waiting(work, _) => Err(work),
     })
 }

@@ -6,20 +6,19 @@
 
 mod answer;
 mod links;
+mod passage;
 mod request;
 mod settings;
 
 pub use settings::McpSettings;
 
-use super::{Handler, reach};
-use crate::message::{Answer, Call, Outcome};
-use crate::telemetry::{Attempt, CallSpan, UpstreamStats};
-use crate::upstream::{
-    Care, Discover, Fate, Names, Order, Resolve, SystemResolver, Tried, Try, Upstream,
-};
+use super::Handler;
+use crate::message::{Call, Outcome};
+use crate::telemetry::UpstreamStats;
+use crate::upstream::{Care, Discover, Names, Order, Resolve, SystemResolver, Upstream};
 use links::{Dial, Links};
 use mcpd_client::{ConnectOptions, Connection};
-use request::Onward;
+use passage::Passage;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -62,8 +61,11 @@ impl Mcp {
 }
 
 fn dial(addr: SocketAddr, options: ConnectOptions) -> Arc<Dial> {
-    Arc::new(move || {
-        let options = options.clone();
+    Arc::new(move |home| {
+        let options = match home {
+            Some(home) => options.clone().home(home.clone()),
+            None => options.clone(),
+        };
         Box::pin(async move { Connection::connect(addr.to_string(), options).await })
     })
 }
@@ -76,7 +78,7 @@ impl Handler for Mcp {
             hash_by,
             ..
         } = &self.settings;
-        let onward = match Onward::of(call, topic.as_ref(), *hops) {
+        let onward = match request::onward(call, topic.as_ref(), *hops) {
             Ok(onward) => onward,
             Err(refusal) => return Outcome::Now(refusal),
         };
@@ -85,10 +87,7 @@ impl Handler for Mcp {
             deadline: call.deadline(),
         };
         let (upstream, span) = (Arc::clone(&self.upstream), call.span.cloned());
-        Outcome::Later(Box::pin(async move {
-            let attempt = |given| attempt(&onward, span.as_ref(), given);
-            reach::answer(upstream.run(order, attempt).await)
-        }))
+        Outcome::Here(Box::pin(Passage::new(onward, span, upstream, order)))
     }
 
     fn forwards(&self) -> bool {
@@ -98,28 +97,6 @@ impl Handler for Mcp {
     fn upstream(&self) -> Option<&dyn Care> {
         Some(&self.upstream)
     }
-}
-
-/// One attempt.
-async fn attempt(
-    onward: &Onward,
-    span: Option<&Arc<CallSpan>>,
-    given: Try<Links>,
-) -> Tried<Answer<'static>> {
-    let mut attempt = Attempt::begin(span, "mcp", given.endpoint.addr);
-    let tried = match given.endpoint.transport.connection().await {
-        Ok(connection) => {
-            // From here on the connection alone knows whether it went out.
-            given.sent().set();
-            let request = onward.on(&connection, given.until, attempt.trace());
-            answer::tried(request.send().await)
-        }
-        Err(error) => answer::unreached(&error),
-    };
-    if !matches!(tried.fate, Fate::Answered { well: true }) {
-        attempt.failed();
-    }
-    tried
 }
 
 impl std::fmt::Debug for Mcp {

@@ -87,6 +87,8 @@ impl McpSettings {
     pub(super) fn options(&self) -> ConnectOptions {
         let options = ConnectOptions::new()
             .connect_timeout(self.connect_timeout)
+            // Whoever asked waits no longer than that; what comes later is of no use to anybody.
+            .grace(Duration::ZERO)
             .max_payload(self.max_response);
         match &self.client_id {
             Some(id) => options.client_id(id.as_str()),
