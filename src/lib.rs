@@ -67,8 +67,10 @@ pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod dispatch;
+mod files;
 pub mod function;
 pub mod handler;
+mod home;
 #[cfg(feature = "kubernetes")]
 mod kube;
 pub mod lifecycle;

@@ -134,7 +134,7 @@ def write(helm, folder):
 
 def without_dashboards(built):
     """Objects less the dashboards, which have to be there and be all that the chart has, too."""
-    names = {f"mcpd-{file.stem}" for file in Path(CHART, "files").glob("*.json")}
+    names = {f"mcpd-dashboard-{file.stem}" for file in Path(CHART, "files").glob("*.json")}
     is_dashboard = lambda item: "grafana_dashboard" in item["metadata"].get("labels", {})
     found = {item["metadata"]["name"] for item in built.values() if is_dashboard(item)}
     if found != names:

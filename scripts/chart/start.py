@@ -57,6 +57,18 @@ def lay_out(items, folder, made_up):
             path.parent.mkdir(parents=True, exist_ok=True)
             # Where it is for this test is said in the text as well.
             path.write_text(texts[file["key"]].replace(MOUNTED, str(folder)), encoding="utf-8")
+    # Documents that the server would get from the API server: for `mcpd check` a seed is the same.
+    for file in ("routes.yaml", "handlers.yaml"):
+        for texts in data.values():
+            if set(texts) == {file}:
+                (folder / "seed").mkdir(exist_ok=True)
+                (folder / "seed" / file).write_text(texts[file], encoding="utf-8")
+
+
+def seeds(folder):
+    """The variable that names the seeds, if there are any and the mode is one that has them."""
+    has_store = "kubernetes:" in (folder / "mcpd.yaml").read_text(encoding="utf-8")
+    return {"MCPD__KUBERNETES__SEED": str(folder / "seed")} if has_store and (folder / "seed").exists() else {}
 
 
 def would_start(helm, mcpd, values, made_up):
@@ -65,7 +77,7 @@ def would_start(helm, mcpd, values, made_up):
         done = subprocess.run(
             [mcpd, "check", "--config", f"{name}/mcpd.yaml"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             # Nothing of the developer's own may make up for what is missing.
-            env={"PATH": "/usr/bin:/bin", "HOSTNAME": "mcpd-0", "POD_NAME": "mcpd-0", "POD_NAMESPACE": "test"},
+            env={"PATH": "/usr/bin:/bin", "HOSTNAME": "mcpd-0", "POD_NAME": "mcpd-0", **seeds(Path(name))},
         )
         said = re.sub(r"/tmp/[a-z0-9_]+", MOUNTED, done.stdout.strip())
         print(f"{values}: {said.splitlines()[-1]}")

@@ -128,6 +128,7 @@ fn arrived(converged: Converged) -> Arrived {
     let straggler = |one: peers::Straggler| Straggler {
         server: one.server,
         address: one.address,
+        node: one.node,
         revision: one.revision,
         problem: one.problem,
     };

@@ -14,6 +14,7 @@ mod rebalance;
 mod reload;
 mod routes;
 mod settings;
+mod signals;
 mod source;
 mod threads;
 mod tls;
@@ -37,13 +38,13 @@ use crate::telemetry::{
 use control::{DrainWish, MAX_WISHES, Shared};
 use embedding::Embedded;
 use routes::Routes;
+use signals::Signals;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use trust::Trust;
@@ -147,39 +148,6 @@ struct Server {
     embedded: Embedded,
     /// Threads end when it is gone.
     running: watch::Sender<()>,
-}
-
-/// The signals that mean something.
-struct Signals {
-    terminate: Awaited,
-    interrupt: Awaited,
-    hangup: Awaited,
-}
-
-/// A signal, or one that never comes because it is not this server's.
-struct Awaited(Option<Signal>);
-
-impl Awaited {
-    async fn recv(&mut self) {
-        match &mut self.0 {
-            Some(signal) => {
-                signal.recv().await;
-            }
-            None => std::future::pending().await,
-        }
-    }
-}
-
-impl Signals {
-    /// Signals are the whole program's: a server that is a part of one leaves them alone.
-    fn listen(wanted: bool) -> io::Result<Signals> {
-        let listen = |kind| wanted.then(|| signal(kind)).transpose().map(Awaited);
-        Ok(Signals {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
 }
 
 /// What may happen while the server runs.

@@ -37,6 +37,7 @@ impl Source for Headless {
                 .map(|one| Peer {
                     addr: one.addr,
                     name: one.pod,
+                    node: one.node,
                 })
                 .collect();
             match peers.is_empty() {

@@ -163,8 +163,7 @@ mod tests {
     }
 
     async fn ask(addr: SocketAddr) -> Result<PeerStatus, String> {
-        let peer = Peer { addr, name: None };
-        let mut asked = Asker::new().unwrap().ask(vec![peer]).await;
+        let mut asked = Asker::new().unwrap().ask(vec![Peer::at(addr)]).await;
         asked.remove(0).status
     }
 
@@ -208,10 +207,7 @@ mod tests {
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let gone = closed.local_addr().unwrap();
         drop(closed);
-        let peers = (0..3 * AT_ONCE).map(|n| Peer {
-            addr: if n % 2 == 0 { good } else { gone },
-            name: None,
-        });
+        let peers = (0..3 * AT_ONCE).map(|n| Peer::at(if n % 2 == 0 { good } else { gone }));
         let asked = Asker::new().unwrap().ask(peers.collect()).await;
         assert_eq!(asked.len(), 3 * AT_ONCE);
         for (n, one) in asked.iter().enumerate() {

@@ -23,6 +23,8 @@ pub(crate) struct Straggler {
     pub(crate) server: String,
     /// Its sidecar port.
     pub(crate) address: String,
+    /// The node that it is on, as far as that is known.
+    pub(crate) node: Option<String>,
     /// What it has instead.
     pub(crate) revision: Option<u64>,
     /// Why that is not known.
@@ -207,6 +209,7 @@ impl Straggler {
         Straggler {
             server: server.unwrap_or_else(|| address.clone()),
             address,
+            node: peer.node.as_deref().map(str::to_owned),
             revision: status.as_ref().ok().map(|status| status.revision),
             problem: status.err(),
         }
@@ -264,6 +267,7 @@ mod tests {
             let peer = |(n, (addr, _)): (usize, &(SocketAddr, Arc<str>))| Peer {
                 addr: *addr,
                 name: Some(Arc::from(format!("pod-{n}"))),
+                node: None,
             };
             let peers: Vec<Peer> = all.iter().enumerate().map(peer).collect();
             Box::pin(async move { Ok(peers) })

@@ -25,6 +25,19 @@ pub(crate) struct Peer {
     pub(crate) addr: SocketAddr,
     /// Its pod, where it is one.
     pub(crate) name: Option<Arc<str>>,
+    /// The node that it is on, as far as that is known.
+    pub(crate) node: Option<Arc<str>>,
+}
+
+impl Peer {
+    /// One of which nothing is known but where it is.
+    pub(crate) fn at(addr: SocketAddr) -> Peer {
+        Peer {
+            addr,
+            name: None,
+            node: None,
+        }
+    }
 }
 
 /// Knows all servers of the same routes that serve, this one included.
@@ -43,8 +56,7 @@ impl Source for Listed {
     fn peers(&self) -> BoxFuture<'_, Result<Vec<Peer>, String>> {
         Box::pin(async move {
             let found = self.0.find().await?;
-            let peer = |addr| Peer { addr, name: None };
-            Ok(found.into_iter().map(peer).collect())
+            Ok(found.into_iter().map(Peer::at).collect())
         })
     }
 }

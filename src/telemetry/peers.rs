@@ -34,6 +34,7 @@ pub(super) fn register() {
         gauge!("mcpd_peers", "state" => state).set(0.0);
     }
     counter!("mcpd_routes_unconverged_total").absolute(0);
+    gauge!("mcpd_rebalance_share").set(0.0);
     gauge!("mcpd_rebalance_paused").set(0.0);
     gauge!("mcpd_services_followed").set(0.0);
     counter!("mcpd_service_watch_failures_total").absolute(0);

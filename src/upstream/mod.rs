@@ -24,6 +24,7 @@ mod service;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod trip;
 mod upkeep;
 mod window;
 
@@ -40,6 +41,7 @@ pub use refusal::Refusal;
 pub use retry::RetrySettings;
 pub use run::{End, Ran};
 pub use service::{Port, ServiceName, ServicePort, Services, Unasked};
+pub use trip::{Further, Trip};
 
 use crate::telemetry::{UpstreamGauges, UpstreamStats, random_unit};
 use endpoints::Endpoints;
@@ -168,10 +170,6 @@ impl<T: Transport> Upstream<T> {
 
     fn budget(&self) -> MutexGuard<'_, Budget> {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn latest(&self) -> Instant {
-        now() + self.settings.timeout
     }
 
     /// A place for an attempt, and somebody to ask as far as that is known at all.

@@ -45,7 +45,8 @@ impl<T: Transport> Upstream<T> {
     /// Begins to look for endpoints, on the runtime this is called from; ends when the upstream is
     /// dropped. Does nothing the second time.
     pub fn start(self: &Arc<Self>) {
-        if !self.upkeep.started.swap(true, Ordering::AcqRel) {
+        let started = &self.upkeep.started;
+        if !started.load(Ordering::Relaxed) && !started.swap(true, Ordering::AcqRel) {
             let (weak, again) = (Arc::downgrade(self), Arc::clone(&self.upkeep.again));
             let discover = Arc::clone(&self.upkeep.discover);
             tokio::spawn(keep(weak, discover, again));

@@ -14,10 +14,13 @@
 #[expect(dead_code, reason = "this binary uses its part of it")]
 mod client;
 mod documents;
+mod endpoints;
+mod everywhere;
 mod outage;
 mod plane;
 mod replica;
 mod rights;
+mod slices;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -67,6 +70,11 @@ fn replicas_share_documents_and_survive_what_happens_to_them() {
             ("principals-fail-closed", documents::principals),
             ("declared-documents-are-not-written", rights::declarative),
             ("the-rights-that-are-documented-suffice", rights::exact),
+            (
+                "requests-follow-the-slices-of-a-service",
+                endpoints::follow_the_slices,
+            ),
+            ("a-write-waits-for-every-replica", everywhere::waits_for_all),
         ],
     );
 }
@@ -76,4 +84,6 @@ fn an_api_server_that_goes_away_takes_nothing_along() {
     let mut plane = Plane::start();
     let namespace = plane.namespace("outage");
     outage::a_while_without(&mut plane, &namespace);
+    let namespace = plane.namespace("endpoints-outlive-it");
+    endpoints::outlive_the_api_server(&mut plane, &namespace);
 }

@@ -140,6 +140,8 @@ pub struct Straggler {
     pub server: String,
     /// Its sidecar port.
     pub address: String,
+    /// The node that it is on, as far as that is known.
+    pub node: Option<String>,
     /// The revision that it has.
     pub revision: Option<u64>,
     /// Why that is not known, when it is not.
