@@ -1,6 +1,6 @@
 //! `mcpd routes apply`: all routes at once.
 
-use super::{Diff, file, how, live, parse, tag, written};
+use super::{Diff, How, file, live, parse, tag, written};
 use crate::cli::admin::{Admin, Answer, Api, Call, Failed};
 use crate::cli::exit::Exit;
 use crate::router::document::ETag;
@@ -23,18 +23,14 @@ pub(super) struct Apply {
     /// The document, YAML or JSON; - for standard input
     #[arg(value_name = "FILE")]
     file: String,
-    /// Have the server check it and say what would change (default: change it)
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    how: How,
     /// Replace this version and no other, such as 7-0123456789abcdef (default: the one that is live)
     #[arg(long, value_name = "ETAG", value_parser = etag, conflicts_with = "force")]
     if_match: Option<ETag>,
     /// Replace whatever is there, also if that is nothing (default: only the version that was read)
     #[arg(long)]
     force: bool,
-    /// Take keys that the server does not know, with a warning (default: they are refused)
-    #[arg(long)]
-    no_strict: bool,
     /// Print one JSON object (default: text)
     #[arg(long)]
     pub(super) json: bool,
@@ -61,7 +57,7 @@ pub(super) fn run(args: &Apply) -> Result<Exit, Failed> {
         (None, Some(tag)) => tag.to_string(),
         (None, None) => "*".to_owned(),
     };
-    let query = how(args.dry_run, args.no_strict);
+    let query = args.how.query();
     let put = |if_match: Option<&str>| {
         api.ask(Call {
             method: Method::PUT,
