@@ -43,7 +43,7 @@ impl Mcp {
         stats: Arc<UpstreamStats>,
         resolver: Arc<dyn Resolve>,
     ) -> Mcp {
-        let trust = Trust::new(&settings);
+        let trust = Trust::new(&settings, &stats);
         let names = Arc::new(Names::new(settings.endpoints.clone(), resolver));
         let connect = connect(&settings, trust.clone(), Arc::clone(&names));
         let care = settings.care.clone();
