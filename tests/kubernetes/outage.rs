@@ -3,6 +3,7 @@
 use crate::plane::{Namespace, Plane, eventually};
 use crate::replica::{Replica, start, table};
 use crate::support::Server;
+use mcpd::telemetry::METRICS;
 use std::fs;
 
 const CONFIRMED: &str = "mcpd_routes_last_confirmed_timestamp_seconds";
@@ -29,6 +30,7 @@ pub(crate) fn a_while_without(plane: &mut Plane, namespace: &Namespace) {
     }
     a.write(&a.etag(), &["four"]).ok();
     b.await_routes("convergence", |routes| routes["revision"] == 2);
+    every_count_is_on_the_page(namespace, &a);
     a_silent_one_is_given_up(plane, &a);
     a_snapshot_that_cannot_be_written_harms_nothing(namespace);
 }
@@ -80,6 +82,22 @@ fn without_a_copy_nothing_is_guessed(namespace: &Namespace, server: Server) {
     let why = |code: u16, text: &str| code == 503 && text.contains("cannot be reached");
     stranger.await_get("/readyz?verbose", why);
     assert_eq!(stranger.get("/livez").0, 200);
+}
+
+fn every_count_is_on_the_page(namespace: &Namespace, server: &Server) {
+    // By now everything has happened but this.
+    namespace.delete("routes");
+    server.await_routes("the next revision", |routes| routes["revision"] == 3);
+    namespace.await_event("CreatedAgain", "from the last good document");
+    let group = METRICS.iter().find(|group| group.title == "Kubernetes").unwrap();
+    let by_somebody = |name: &str| {
+        let page = server.get("/metrics").1;
+        // Of all replicas one creates it.
+        page.contains(&format!("\n{name}{{")) || name.contains("creations")
+    };
+    for metric in group.metrics {
+        eventually(metric.name, || by_somebody(metric.name).then_some(()));
+    }
 }
 
 /// An API server that is stuck and keeps its connections.
