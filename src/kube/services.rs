@@ -277,7 +277,7 @@ impl Watching {
     async fn failed(&mut self, failure: &(dyn std::error::Error + Sync)) {
         ServiceMetrics::failed();
         let problem: String = failure.to_string().chars().take(MAX_SAID).collect();
-        if self.failures % LOG_EVERY == 0 {
+        if self.failures.is_multiple_of(LOG_EVERY) {
             let service = self.name.to_string();
             tracing::warn!(service, %problem, "the endpoints of a Service are not followed");
         }
