@@ -46,7 +46,7 @@ class Answer:
 class Bench:
     """What scenarios share; each begins with `install`."""
 
-    def __init__(self, namespace: str = "mcpd-e2e"):
+    def __init__(self, namespace: str):
         self.kube = Kube(namespace)
         self.node = Node()
         self.helm_program = program("helm")

@@ -1,6 +1,7 @@
 """What a run comes to: correctness fails it, figures are told with their targets."""
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class Scenario:
         self.not_possible: list[str] = []
         self.checks = 0
         self.seconds = 0.0
+        self.load: float | None = None
         self.began = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -72,6 +74,10 @@ class Scenario:
         self.not_possible.append(text)
         self.say(f"NOT POSSIBLE: {text}")
 
+    def end(self) -> None:
+        self.seconds = time.monotonic() - self.began
+        self.load = round(os.getloadavg()[1] / (os.cpu_count() or 1), 1)
+
     @property
     def passed(self) -> bool:
         return not self.failures
@@ -87,6 +93,8 @@ class Scenario:
             "name": self.name,
             "passed": self.passed,
             "seconds": round(self.seconds, 1),
+            # Figures of a busy machine are those of a busy machine.
+            "runnable_per_core": self.load,
             "checks": self.checks,
             "failures": self.failures,
             "figures": self.figures,

@@ -54,8 +54,8 @@ def uninstall(bench: Bench, scenario: Scenario) -> None:
     bench.helm("uninstall", RELEASE, "--wait", "--timeout", "5m")
     await_that("end of the pods", lambda: not bench.all_pods(), 120)
     there = bench.kube.kubectl("get", KINDS, "-o", "name").split()
-    short = {name.replace(".apps", "").split(".")[0] + "/" + name.split("/")[1] if "." in name.split("/")[0] else name
-             for name in there}
+    # Without the API groups in them.
+    short = {f"{kind.split('.')[0]}/{name}" for kind, name in (line.split("/") for line in there)}
     left = {name for name in short if name not in OURS and not name.startswith("secret/sh.helm.release")}
     # Pods of `helm test` stay until the next one, so that their logs can be read.
     left -= {"pod/mcpd-test-ping", "pod/mcpd-test-send"}

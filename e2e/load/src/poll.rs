@@ -67,18 +67,17 @@ impl Poll {
             .build()?;
         let mut tick = tokio::time::interval(Duration::from_millis(self.every_ms));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let began = Instant::now();
+        let (began, mut round) = (Instant::now(), 0);
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
                 () = stop.stopped() => return Ok(()),
             }
-            if self
-                .seconds
-                .is_some_and(|seconds| began.elapsed() >= Duration::from_secs(seconds))
-            {
+            let late = |seconds| began.elapsed() >= Duration::from_secs(seconds);
+            if self.seconds.is_some_and(late) || self.times.is_some_and(|times| round >= times) {
                 return Ok(());
             }
+            round += 1;
             for target in &targets {
                 print(&self.ask(&client, target).await)?;
             }
