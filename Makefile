@@ -10,11 +10,13 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 10
 # Arguments for the daemon in `make run`, for example ARGS="--listen 127.0.0.1:9000".
 ARGS ?=
+# Where `make observe` leaves what Prometheus answered, for `make pictures`.
+ANSWERS ?=
 # CI shows every failure of a run, a developer wants the first one soon.
 NEXTEST_PROFILE ?= $(if $(CI),ci,default)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak fmt lint doc deny fuzz clean tools fmt-check unit doctest jaeger nats-server dashboards rules learning
+.PHONY: help run test bench soak fmt lint doc deny fuzz clean tools fmt-check unit doctest jaeger nats-server dashboards rules learning observe
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +89,12 @@ rules: ## Dashboards, alerts and runbook: do they parse, fit together, and fire 
 learning: ## The learning alert in a real Prometheus: which shifts it finds, how often it is wrong
 	@tests/support/prometheus prometheus >/dev/null
 	@"$$(tests/support/python)" tests/monitoring/learning/measure
+
+observe: jaeger ## Dashboards, alerts and traces at work: real servers, Prometheus and Jaeger, real faults (minutes)
+	@tests/support/prometheus prometheus >/dev/null
+	@tests/support/prometheus prometheus-node-exporter >/dev/null
+	$(CARGO) build --locked --profile quick --bin mcpd
+	@"$$(tests/support/python)" tests/monitoring/observe/observe target/quick/mcpd $(ANSWERS)
 
 tools-%:
 	@scripts/setup-tools $* >/dev/null

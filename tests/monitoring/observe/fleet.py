@@ -197,7 +197,7 @@ class Fleet:
         """Settings for TLS with a certificate that is good for a day."""
         key, certificate = self.folder / "tls.key", self.folder / "tls.crt"
         command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
-                   "-subj", "/CN=localhost", "-addext", "basicConstraints=critical,CA:FALSE", 
+                   "-subj", "/CN=localhost", "-addext", "basicConstraints=critical,CA:FALSE",
                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
         subprocess.run(command, check=True, capture_output=True)
         return {"MCPD__DATA__TLS__CERTIFICATE": str(certificate), "MCPD__DATA__TLS__KEY": str(key)}
