@@ -16,17 +16,17 @@ ANSWERS ?=
 NEXTEST_PROFILE ?= $(if $(CI),ci,default)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak fmt lint doc deny fuzz clean tools fmt-check unit doctest jaeger nats-server dashboards rules learning observe
+.PHONY: help run test bench soak fmt lint doc deny chart image hadolint e2e fuzz clean tools fmt-check unit doctest jaeger nats-server dashboards rules learning observe
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Start the daemon with its built-in defaults (ARGS="..." for more)
 	@# Not the release profile: its link-time optimisation makes a first build take minutes.
 	$(CARGO) run --locked --profile quick --bin mcpd -- serve $(ARGS)
 
-test: ## Everything CI checks: format, lints, tests, docs, licences, ten seconds of each fuzz target
-	@MAKE="$(MAKE)" scripts/run-steps tools fmt-check lint unit doctest doc rules learning deny fuzz
+test: ## Everything CI checks: format, lints, tests, docs, licences, the chart, Dockerfiles, ten seconds of each fuzz target
+	@MAKE="$(MAKE)" scripts/run-steps tools fmt-check lint unit doctest doc rules learning deny chart hadolint fuzz
 
 bench: ## Print the figures the project promises, beside their references (minutes; a quiet machine)
 	$(CARGO) build --locked --release
@@ -47,6 +47,22 @@ doc: ## Build the API documentation, warnings are errors
 
 deny: tools-cargo-deny ## Check licences, banned crates and where crates come from
 	$(CARGO) deny --locked check licenses bans sources
+
+chart: ## Check helm/mcpd and k8s/ as far as that goes without a cluster (scripts/chart/generate makes what is generated)
+	@# With --workspace it has the features that the unit tests have built it with.
+	$(CARGO) build --locked --quiet --workspace --bin mcpd
+	scripts/chart/check target/debug/mcpd
+
+hadolint: tools-hadolint ## Lint the Dockerfiles
+	hadolint Dockerfile e2e/load/Dockerfile
+
+image: ## Build the image mcpd:dev without Docker and without a registry (PROFILE=quick takes a fraction of the time)
+	e2e/images mcpd
+
+e2e: ## Start a cluster of one node on this machine and show what mcpd promises in Kubernetes (root; half an hour and more)
+	e2e/cluster up
+	mkdir -p target && e2e/images >target/e2e-images && xargs e2e/cluster load <target/e2e-images
+	KUBECONFIG=$$(e2e/cluster kubeconfig) HELM=$$(tests/support/kubernetes helm) KUBECTL=$$(tests/support/kubernetes kubectl) e2e/run
 
 fuzz: tools-cargo-fuzz ## Run each fuzz target for FUZZ_SECONDS (10)
 	scripts/fuzz-smoke $(FUZZ_SECONDS)

@@ -67,10 +67,15 @@ pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod dispatch;
+mod files;
 pub mod function;
 pub mod handler;
+mod home;
+#[cfg(feature = "kubernetes")]
+mod kube;
 pub mod lifecycle;
 pub mod message;
+mod peers;
 pub mod router;
 pub mod scheduler;
 mod server;

@@ -145,10 +145,13 @@ fn describe(routes: &RoutesStatus) -> String {
         // Writing to a string cannot fail.
         let _ = write!(live, "; FAULTS ARE INJECTED on purpose by {count}: {names}");
     }
-    match &routes.problem {
-        Some(problem) => format!("{live}; the newest document is refused: {problem}"),
-        None => live,
+    if let Some(problem) = &routes.problem {
+        let _ = write!(live, "; the newest document is refused: {problem}");
     }
+    if let Some(problem) = &routes.unreachable {
+        let _ = write!(live, "; their store cannot be asked: {problem}");
+    }
+    live
 }
 
 #[derive(Serialize)]

@@ -15,13 +15,14 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 pub use api::{
-    Answer, Api, Change, Control, DrainView, Edit, EndpointAction, HandlerLoad, HandlerView,
-    Loopback, MAX_TOKENS_BYTES, NoEndpoint, Precondition, Rates, Refused, Rules, Scope, Scopes,
-    Setting, Tokens, UpstreamView, Version, WriteError, Written,
+    Answer, Api, Arrived, Change, Control, DrainView, Edit, EndpointAction, HandlerLoad,
+    HandlerView, Loopback, MAX_TOKENS_BYTES, NoEndpoint, Precondition, Rates, RebalanceView,
+    Refused, Rules, Scope, Scopes, Setting, Straggler, Tokens, UpstreamView, Version, WriteError,
+    Written,
 };
 pub(crate) use server::MAX_CONNECTIONS;
 pub use server::{Gate, Ports};
@@ -35,8 +36,16 @@ const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// What is known of the live route table.
 #[derive(Debug, Clone, Default)]
 pub struct RoutesStatus {
+    /// What sort of store the routes are kept in.
+    pub store: &'static str,
     /// Where it came from; `None` before there is one.
     pub source: Option<String>,
+    /// The store's own name for the version it holds, where it has any.
+    pub version: Option<String>,
+    /// When the store last said that it holds the live table.
+    pub confirmed: Option<SystemTime>,
+    /// Why the store cannot be asked at present.
+    pub unreachable: Option<String>,
     /// Its revision.
     pub revision: u64,
     /// The hash of its content, in hex.

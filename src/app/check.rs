@@ -1,12 +1,13 @@
 //! Looks at what a configuration would serve, without serving it.
 
 use super::handlers::{self, Sources};
-use super::routes::open_store;
-use super::{access, tls, trust};
+use super::{access, documents, tls, trust};
 use crate::config::Config;
 use crate::dispatch;
+use crate::handler::Context;
 use crate::router::document::{Document, Problem, Problems};
 use crate::telemetry::UpstreamCatalog;
+use crate::upstream::{Services, Unasked};
 use std::io;
 use std::sync::Arc;
 
@@ -28,7 +29,8 @@ pub struct Check {
 }
 
 /// Does all that a start does before it binds a port: builds the handlers, reads the routes, and
-/// sees whether this server can give what they ask for. Touches nothing but the files.
+/// sees whether this server can give what they ask for. Touches nothing but files: of documents in Kubernetes it
+/// looks at those that a first start would put there.
 ///
 /// # Errors
 /// No runtime could be had to read with; what is wrong with the files is in [`Check`].
@@ -45,14 +47,24 @@ pub fn check(config: &Config) -> io::Result<Check> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
-    let (store, source) = open_store(config);
-    let handlers = handlers::read(config.handlers_file.as_deref()).and_then(|document| {
+    let (store, source, handlers) = {
+        let _entered = runtime.enter();
+        documents::at_hand(config)
+    };
+    let read = runtime.block_on(handlers::first(handlers.as_ref()));
+    let handlers = read.and_then(|read| {
         let sources = Sources {
             configs: config.handlers.clone(),
-            document: Arc::new(document),
+            document: Arc::new(read.document),
             ..Sources::default()
         };
-        let made = sources.make(None, true, &UpstreamCatalog::default())?;
+        let made = sources.make(
+            None,
+            &Context {
+                upstreams: &UpstreamCatalog::default(),
+                services: super::peers::knows_services(config).then_some(&Unasked as &dyn Services),
+            },
+        )?;
         Ok(made.handlers)
     });
     let mut found = Check {

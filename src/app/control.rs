@@ -2,14 +2,15 @@
 
 use super::routes::Routes;
 use crate::admin::{
-    self, Answer, Change, Control, DrainView, EndpointAction, HandlerView, NoEndpoint, Setting,
-    UpstreamView, Version, WriteError, Written,
+    self, Answer, Arrived, Change, Control, DrainView, EndpointAction, HandlerView, NoEndpoint,
+    RebalanceView, Setting, Straggler, UpstreamView, Version, WriteError, Written,
 };
 use crate::auth::{Auth, PrincipalView};
 use crate::background;
 use crate::config::Config;
 use crate::handler::TopicSeen;
 use crate::lifecycle::DrainCause;
+use crate::peers::{self, Converged, Convergence};
 use crate::router::store::StoreError;
 use crate::scheduler::{Load, Scheduler};
 use crate::telemetry::{ConnMetrics, LogControl};
@@ -17,7 +18,7 @@ use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -42,10 +43,12 @@ pub(super) struct Shared {
     auth: Arc<Auth>,
     config: ArcSwap<Config>,
     conn_metrics: Arc<ConnMetrics>,
+    convergence: Arc<Convergence>,
     logs: Option<LogControl>,
     filter: Mutex<String>,
     wishes: mpsc::Sender<DrainWish>,
     drain: Mutex<Option<DrainView>>,
+    rebalance: Mutex<Option<RebalanceView>>,
     /// Where all of this runs, whichever thread asks.
     background: Handle,
 }
@@ -53,7 +56,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Must be called on the runtime of the control loop.
     pub(super) fn new(
-        routes: Arc<Routes>,
+        (routes, convergence): (Arc<Routes>, Arc<Convergence>),
         scheduler: Arc<Scheduler>,
         auth: Arc<Auth>,
         config: &Config,
@@ -68,9 +71,11 @@ impl Shared {
             filter: Mutex::new(config.log.filter.clone()),
             config: ArcSwap::from_pointee(config.clone()),
             conn_metrics,
+            convergence,
             logs,
             wishes,
             drain: Mutex::default(),
+            rebalance: Mutex::default(),
             background: Handle::current(),
         }
     }
@@ -89,6 +94,11 @@ impl Shared {
         *lock(&self.drain) = Some(view);
     }
 
+    /// Shows how connections are shared out, or that nobody looks.
+    pub(super) fn set_rebalance(&self, view: Option<RebalanceView>) {
+        *lock(&self.rebalance) = view;
+    }
+
     /// Uses another log filter.
     ///
     /// # Errors
@@ -99,6 +109,33 @@ impl Shared {
         logs.set_filter(filter).map_err(|error| error.to_string())?;
         filter.clone_into(&mut lock(&self.filter));
         Ok(())
+    }
+}
+
+fn arrived(converged: Converged) -> Arrived {
+    let (stragglers, problem) = match converged {
+        Converged::All => {
+            return Arrived {
+                converged: true,
+                ..Arrived::default()
+            };
+        }
+        Converged::Not {
+            stragglers,
+            problem,
+        } => (stragglers, problem),
+    };
+    let straggler = |one: peers::Straggler| Straggler {
+        server: one.server,
+        address: one.address,
+        node: one.node,
+        revision: one.revision,
+        problem: one.problem,
+    };
+    Arrived {
+        converged: false,
+        stragglers: stragglers.into_iter().map(straggler).collect(),
+        problem,
     }
 }
 
@@ -134,11 +171,33 @@ impl Control for Shared {
         change: Change,
         patience: Duration,
     ) -> Answer<'_, Result<Written, WriteError>> {
-        let routes = Arc::clone(&self.routes);
-        let changing = self
-            .background
-            .spawn(async move { routes.change(change, patience).await });
+        let (routes, convergence) = (Arc::clone(&self.routes), Arc::clone(&self.convergence));
+        let (began, dry_run) = (Instant::now(), change.dry_run);
+        let changing = self.background.spawn(async move {
+            let written = routes.change(change, patience).await?;
+            if written.changed && !dry_run {
+                convergence.wrote(&written.after.hash, began);
+            }
+            Ok(written)
+        });
         Box::pin(async move { changing.await.unwrap_or(Err(WriteError::Unknown)) })
+    }
+
+    fn converged<'a>(&'a self, hash: &'a str, patience: Duration) -> Answer<'a, Arrived> {
+        Box::pin(async move {
+            let is_live = self.live().is_some_and(|live| live.hash == hash);
+            match is_live {
+                true => arrived(self.convergence.wait(hash, patience).await),
+                false => Arrived {
+                    problem: Some("something else was written meanwhile".to_owned()),
+                    ..Arrived::default()
+                },
+            }
+        })
+    }
+
+    fn may_change(&self) -> bool {
+        self.routes.may_change()
     }
 
     fn principals(&self) -> Vec<PrincipalView> {
@@ -236,6 +295,10 @@ impl Control for Shared {
 
     fn draining(&self) -> Option<DrainView> {
         lock(&self.drain).clone()
+    }
+
+    fn rebalance(&self) -> Option<RebalanceView> {
+        lock(&self.rebalance).clone()
     }
 
     fn in_flight(&self) -> u64 {

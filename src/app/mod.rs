@@ -4,13 +4,18 @@ mod access;
 mod check;
 mod control;
 mod descriptors;
+mod documents;
 mod drain;
 mod embedding;
 mod handlers;
 mod keys;
+mod peers;
+mod rebalance;
 mod reload;
 mod routes;
 mod settings;
+mod signals;
+mod source;
 mod threads;
 mod tls;
 mod trust;
@@ -24,6 +29,7 @@ use crate::config::Config;
 use crate::conn::{Listener, Registry, Settings};
 use crate::dispatch::Dispatcher;
 use crate::lifecycle::{Backoff, DrainCause, Event, Lifecycle, Phase};
+use crate::peers::{Convergence, Peers};
 use crate::scheduler::{self, Scheduler};
 use crate::telemetry::{
     self, ConnMetrics, Exporter, LogControl, LogError, ProcessMetrics, RouteCatalog, Sampling,
@@ -32,13 +38,13 @@ use crate::telemetry::{
 use control::{DrainWish, MAX_WISHES, Shared};
 use embedding::Embedded;
 use routes::Routes;
+use signals::Signals;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use trust::Trust;
@@ -126,6 +132,7 @@ struct Server {
     scheduler: Arc<Scheduler>,
     routes: Arc<Routes>,
     shared: Arc<Shared>,
+    peers: Arc<Peers>,
     api: Arc<Api>,
     wishes: mpsc::Receiver<DrainWish>,
     /// The wish that the drain began with.
@@ -141,39 +148,6 @@ struct Server {
     embedded: Embedded,
     /// Threads end when it is gone.
     running: watch::Sender<()>,
-}
-
-/// The signals that mean something.
-struct Signals {
-    terminate: Awaited,
-    interrupt: Awaited,
-    hangup: Awaited,
-}
-
-/// A signal, or one that never comes because it is not this server's.
-struct Awaited(Option<Signal>);
-
-impl Awaited {
-    async fn recv(&mut self) {
-        match &mut self.0 {
-            Some(signal) => {
-                signal.recv().await;
-            }
-            None => std::future::pending().await,
-        }
-    }
-}
-
-impl Signals {
-    /// Signals are the whole program's: a server that is a part of one leaves them alone.
-    fn listen(wanted: bool) -> io::Result<Signals> {
-        let listen = |kind| wanted.then(|| signal(kind)).transpose().map(Awaited);
-        Ok(Signals {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
 }
 
 /// What may happen while the server runs.
@@ -212,17 +186,24 @@ impl Server {
         let (lifecycle, registry) = (Lifecycle::new(), Arc::new(Registry::default()));
         let queues = Arc::clone(exporter.queues());
         let scheduler = Arc::new(Scheduler::new(scheduler::DEFAULT_LIMITS, queues));
+        let peer_metrics = exporter.peers();
+        let others = peers::open(&config, Arc::clone(peer_metrics)).map_err(io::Error::other)?;
+        let peers = others.peers;
+        let convergence = Convergence::new(Arc::clone(&peers), Arc::clone(peer_metrics));
         let own = (handlers, document);
+        let mut documents = documents::open(&config);
+        let principals = documents.principals.take();
         let routes = Routes::new(
             &config,
+            documents,
             own,
             Arc::clone(&scheduler),
             catalog,
-            Arc::clone(exporter.upstreams()),
+            (Arc::clone(exporter.upstreams()), others.services),
             metrics.clone(),
         );
         let routes = Arc::new(routes);
-        let trust = Trust::new(&config, Arc::clone(&registry), metrics.clone());
+        let trust = Trust::new(&config, principals, Arc::clone(&registry), metrics.clone());
         let trust = Arc::new(trust.map_err(io::Error::other)?);
         let settings = watch::Sender::new(settings::connections(&config));
         let status = Status {
@@ -240,7 +221,7 @@ impl Server {
         let signals = Signals::listen(host.is_none())?;
         let embedded = Embedded::new(host, &wish);
         let shared = Arc::new(Shared::new(
-            Arc::clone(&routes),
+            (Arc::clone(&routes), Arc::new(convergence)),
             Arc::clone(&scheduler),
             Arc::clone(&trust.auth),
             &config,
@@ -263,6 +244,7 @@ impl Server {
             scheduler,
             routes,
             shared,
+            peers,
             api,
             wishes,
             wish: None,
@@ -339,6 +321,7 @@ impl Server {
         tokio::select! {
             () = tokio::time::sleep(wait) => Wake::Routes,
             () = self.routes.first_may_load() => Wake::Routes,
+            () = self.trust.may_load() => Wake::Routes,
             _ = hangup.recv() => Wake::Reload,
             _ = terminate.recv() => Wake::Drain(DrainCause::Terminate),
             _ = interrupt.recv() => Wake::Drain(DrainCause::Interrupt),
@@ -383,6 +366,7 @@ impl Server {
             tls.watch();
         }
         handlers::watch(self);
+        rebalance::watch(self);
         if let Some(sidecar) = self.sidecar {
             self.embedded.started(Addresses { data, sidecar });
         }

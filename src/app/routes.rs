@@ -1,24 +1,27 @@
 //! The live routes: from the store to the table, and what to say when a document is refused.
 
+mod first;
 mod write;
 
+use super::documents::Documents;
 use super::handlers::{self, Made, Sources};
 use super::settings;
+use super::source::Source;
 use crate::admin::{RoutesStatus, Version};
 use crate::background;
 use crate::config::Config;
 use crate::dispatch::{self, BindOptions, BoundRoute, Mirrors, bind};
-use crate::handler::Handlers;
-use crate::router::document::{Document, Loaded, ParseOptions, Problems, RouteSpec};
+use crate::handler::{Context, Handlers};
+use crate::router::document::{Document, Loaded, Problems, RouteSpec};
 use crate::router::handle::Handle;
-use crate::router::store::{FileStore, FileStoreOptions, MemoryStore, RouteStore, StoreError};
+use crate::router::store::{MemoryStore, RouteStore, Standing, StoreError};
 use crate::scheduler::{Limits, Scheduler};
 use crate::telemetry::{ProcessMetrics, RouteCatalog, UpstreamCatalog};
+use crate::upstream::Services;
 use arc_swap::ArcSwapOption;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 /// How often it is noted that the live table is still the store's.
@@ -28,10 +31,12 @@ const CONFIRM: Duration = Duration::from_secs(1);
 pub(super) struct Routes {
     store: Arc<dyn RouteStore>,
     source: String,
+    handlers_source: Option<Source>,
     table: Handle<Arc<BoundRoute>>,
     scheduler: Arc<Scheduler>,
     catalog: Arc<RouteCatalog>,
     upstreams: Arc<UpstreamCatalog>,
+    services: Option<Arc<dyn Services>>,
     metrics: ProcessMetrics,
     /// Held while a table is made, which takes a moment for a large one.
     state: Mutex<State>,
@@ -49,7 +54,8 @@ pub(super) struct Routes {
 struct State {
     /// As they are, or will be once they are first made.
     sources: Sources,
-    handlers_file: Option<PathBuf>,
+    /// Why the handlers document is not in `sources`, if it is not.
+    unread: Option<String>,
     /// `None` until they are first made.
     made: Option<Made>,
     server_limits: Limits,
@@ -58,13 +64,14 @@ struct State {
 
 impl State {
     /// Makes the handlers unless they are there.
-    fn handlers(&mut self, upstreams: &UpstreamCatalog) -> Result<Handlers, String> {
+    fn handlers(&mut self, context: &Context<'_>) -> Result<Handlers, String> {
         if let Some(made) = &self.made {
             return Ok(made.handlers.clone());
         }
-        let document = handlers::read(self.handlers_file.as_deref())?;
-        self.sources.document = Arc::new(document);
-        let made = self.sources.clone().make(None, true, upstreams)?;
+        if let Some(why) = &self.unread {
+            return Err(why.clone());
+        }
+        let made = self.sources.clone().make(None, context)?;
         Ok(self.made.insert(made).handlers.clone())
     }
 }
@@ -72,18 +79,19 @@ impl State {
 impl Routes {
     pub(super) fn new(
         config: &Config,
+        documents: Documents,
         (own, document): (Handlers, Option<Document>),
         scheduler: Arc<Scheduler>,
         catalog: Arc<RouteCatalog>,
-        upstreams: Arc<UpstreamCatalog>,
+        (upstreams, services): (Arc<UpstreamCatalog>, Option<Arc<dyn Services>>),
         metrics: ProcessMetrics,
     ) -> Routes {
         let (store, source) = match document {
-            Some(document) if config.routes.file.is_none() => {
+            Some(document) if documents.store.kind() == "memory" => {
                 let store: Arc<dyn RouteStore> = Arc::new(MemoryStore::new(document));
                 (store, "the program".to_owned())
             }
-            _ => open_store(config),
+            _ => (documents.store, documents.source),
         };
         let sources = Sources {
             configs: config.handlers.clone(),
@@ -92,17 +100,23 @@ impl Routes {
         };
         let server_limits = settings::server_limits(config);
         scheduler.configure(server_limits, &sources.limits());
+        let status = RoutesStatus {
+            store: store.kind(),
+            ..RoutesStatus::default()
+        };
         Routes {
             store,
             source,
+            handlers_source: documents.handlers,
             table: Handle::default(),
             scheduler,
             catalog,
             metrics,
             upstreams,
+            services,
             state: Mutex::new(State {
                 sources,
-                handlers_file: config.handlers_file.clone(),
+                unread: Some("the handlers have not been read yet".to_owned()),
                 made: None,
                 server_limits,
                 options: BindOptions {
@@ -115,10 +129,15 @@ impl Routes {
                 },
             }),
             live: ArcSwapOption::empty(),
-            status: watch::Sender::new(RoutesStatus::default()),
+            status: watch::Sender::new(status),
             turn: tokio::sync::Mutex::new(()),
             writes: AtomicU64::new(0),
         }
+    }
+
+    /// Copies that routes have made of requests.
+    pub(super) fn mirrors(&self) -> Arc<Mirrors> {
+        Arc::clone(&self.state().options.mirrors)
     }
 
     pub(super) fn table(&self) -> Handle<Arc<BoundRoute>> {
@@ -136,6 +155,24 @@ impl Routes {
         made.map(|made| made.handlers.clone()).unwrap_or_default()
     }
 
+    /// What handlers are made with.
+    fn context(&self) -> Context<'_> {
+        Context {
+            upstreams: &self.upstreams,
+            services: self.services.as_deref(),
+        }
+    }
+
+    /// Whether the store takes changes from here.
+    pub(super) fn may_change(&self) -> bool {
+        self.store.is_writable()
+    }
+
+    /// Where the handlers document comes from.
+    pub(super) fn handlers_source(&self) -> Option<&Source> {
+        self.handlers_source.as_ref()
+    }
+
     /// The handlers document that is in force.
     pub(super) fn handlers_document(&self) -> Arc<crate::handler::Document> {
         Arc::clone(&self.state().sources.document)
@@ -148,38 +185,6 @@ impl Routes {
     /// A panic elsewhere cannot leave it half changed: it is changed in single steps.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Loads the first document.
-    ///
-    /// # Errors
-    /// Why there are no routes to serve by.
-    pub(super) async fn load_first(self: &Arc<Self>) -> Result<(), String> {
-        let _turn = self.turn.lock().await;
-        if self.live().is_some() {
-            return Ok(());
-        }
-        // A body file may have come by now, or have changed.
-        {
-            let mut state = self.state();
-            state.made = None;
-            let handlers = state.handlers(&self.upstreams)?;
-            handlers::start(&handlers);
-            self.scheduler
-                .configure(state.server_limits, &state.sources.limits());
-        }
-        let loaded = self.store.load().await.map_err(|error| explain(&error));
-        self.take(loaded)
-    }
-
-    /// Waits for a reason to try [`Routes::load_first`] again: the store holds something else. Never
-    /// ends when the routes are not what is missing. Cancel safe.
-    pub(super) async fn first_may_load(&self) {
-        match self.live() {
-            Some(_) => std::future::pending().await,
-            // Whatever it is now, the next attempt loads it and says what is wrong with it.
-            None => drop(self.store.changed().await),
-        }
     }
 
     /// Waits for the store to hold something else, and makes it live if it is good. What was
@@ -205,12 +210,11 @@ impl Routes {
         if self.writes.load(Ordering::Acquire) != writes {
             // It may be what a write of ours has replaced, or has made live, meanwhile.
             loaded = self.store.load().await;
-            let live = self.live();
-            let is_live =
-                |loaded: &Loaded| live.is_some_and(|live| live.document == loaded.document);
-            if loaded.as_ref().is_ok_and(is_live) {
-                return self.confirmed();
-            }
+        }
+        let live = self.live();
+        let is_live = |loaded: &Loaded| live.is_some_and(|live| live.document == loaded.document);
+        if loaded.as_ref().is_ok_and(is_live) {
+            return self.confirmed();
         }
         let this = Arc::clone(&self);
         let taking = background::run(move || {
@@ -228,24 +232,52 @@ impl Routes {
             for warning in warnings.iter() {
                 tracing::warn!(source = self.source, %warning, "routes");
             }
-            self.apply(Arc::new(Version::new(document)))
+            self.apply(Arc::new(Version::new(document)), &self.source)?;
+            self.confirmed();
+            Ok(())
         });
         taken.inspect_err(|problem| self.refused(problem))
     }
 
     /// The store holds what is live.
     fn confirmed(&self) {
-        self.metrics.routes_confirmed();
-        self.status
-            .send_if_modified(|status| status.problem.take().is_some());
+        self.status.send_if_modified(|status| {
+            let other = status.source.as_ref() != Some(&self.source);
+            if other {
+                status.source = Some(self.source.clone());
+            }
+            status.problem.take().is_some() || other
+        });
+        self.confirm();
     }
 
     /// The store is being watched and says nothing: unless what it said last was refused, it holds
-    /// what is live.
+    /// what is live, as of when it said anything.
     fn confirm(&self) {
-        if self.live().is_some() && self.status.borrow().problem.is_none() {
-            self.metrics.routes_confirmed();
+        let standing = self.store.standing();
+        let (asked, standing) = (standing.is_some(), standing.unwrap_or_default());
+        let Standing {
+            confirmed,
+            version,
+            problem,
+        } = standing;
+        let confirmed = if asked {
+            confirmed
+        } else {
+            Some(SystemTime::now())
+        };
+        let is_live = self.live().is_some() && self.status.borrow().problem.is_none();
+        if let Some(at) = confirmed.filter(|_| is_live) {
+            self.metrics.routes_confirmed(at);
         }
+        // Nobody waits for this: it changes all the time.
+        self.status.send_if_modified(|status| {
+            if is_live {
+                status.confirmed = confirmed;
+            }
+            (status.version, status.unreachable) = (version, problem);
+            false
+        });
     }
 
     /// Has the store looked at again.
@@ -269,7 +301,7 @@ impl Routes {
             allow_faults: config.routes.allow_faults,
             mirrors: Arc::clone(&state.options.mirrors),
         };
-        self.remake(&mut state, sources, true, server_limits, options)?;
+        self.remake(&mut state, sources, server_limits, options)?;
         state.options.mirrors.set_limits(settings::mirrors(config));
         Ok(())
     }
@@ -278,19 +310,24 @@ impl Routes {
     ///
     /// # Errors
     /// What is wrong with it, or a live route would lose its handler; the old one stays.
-    pub(super) fn take_handlers(&self, document: crate::handler::Document) -> Result<(), String> {
+    pub(super) fn take_handlers(&self, document: &crate::handler::Document) -> Result<(), String> {
         let mut state = self.state();
-        if *state.sources.document == document && state.made.is_some() {
+        if *state.sources.document == *document && state.made.is_some() {
             return Ok(());
         }
         let (revision, handlers) = (document.revision, document.handlers.len());
         let sources = Sources {
-            document: Arc::new(document),
+            document: Arc::new(document.clone()),
             ..state.sources.clone()
         };
         let (limits, options) = (state.server_limits, state.options.clone());
-        self.remake(&mut state, sources, false, limits, options)?;
+        self.remake(&mut state, sources, limits, options)?;
         tracing::info!(revision, handlers, "the handlers document is in force");
+        drop(state);
+        // Routes that were refused for want of a handler may do now.
+        if self.status.borrow().problem.is_some() {
+            self.store.poke();
+        }
         Ok(())
     }
 
@@ -299,11 +336,10 @@ impl Routes {
         &self,
         state: &mut State,
         sources: Sources,
-        anew: bool,
         server_limits: Limits,
         options: BindOptions,
     ) -> Result<(), String> {
-        let taken = self.take_sources(state, sources, anew, server_limits, options);
+        let taken = self.take_sources(state, sources, server_limits, options);
         // Counts of handlers that were made and are not taken, or are not there any more.
         if let Some(made) = &state.made {
             self.upstreams
@@ -316,11 +352,10 @@ impl Routes {
         &self,
         state: &mut State,
         sources: Sources,
-        anew: bool,
         server_limits: Limits,
         options: BindOptions,
     ) -> Result<(), String> {
-        let made = sources.make(state.made.as_ref(), anew, &self.upstreams)?;
+        let made = sources.make(state.made.as_ref(), &self.context())?;
         let live = self.live();
         if let Some(live) = &live {
             // Before the limits change: a handler whose queue is taken away does not get it back.
@@ -343,15 +378,15 @@ impl Routes {
         Ok(())
     }
 
-    /// Makes a document live. Takes a moment for a large one.
-    fn apply(&self, version: Arc<Version>) -> Result<(), String> {
+    /// Makes a document live that comes from `source`. Takes a moment for a large one.
+    fn apply(&self, version: Arc<Version>, source: &str) -> Result<(), String> {
         let mut state = self.state();
-        let handlers = state.handlers(&self.upstreams)?;
+        let handlers = state.handlers(&self.context())?;
         let document = &version.document;
         self.bind(document, &handlers, &state.options)
-            .map_err(|problems| format!("{}: {problems}", self.source))?;
+            .map_err(|problems| format!("{source}: {problems}"))?;
         let (routes, revision) = (document.routes.len(), document.revision);
-        tracing::info!(source = self.source, routes, revision, "routes are live");
+        tracing::info!(source, routes, revision, "routes are live");
         let faults = faulty(document);
         if !faults.is_empty() {
             let routes = faults.join(" ");
@@ -359,15 +394,15 @@ impl Routes {
         }
         self.catalog.set_hash(version.hash.clone());
         self.metrics.routes_live(revision);
-        self.status.send_replace(RoutesStatus {
-            source: Some(self.source.clone()),
-            revision,
-            hash: version.hash.clone(),
-            etag: Some(version.etag),
-            routes,
-            faults,
-            problem: None,
+        self.status.send_modify(|status| {
+            status.source = Some(source.to_owned());
+            (status.revision, status.routes) = (revision, routes);
+            status.hash.clone_from(&version.hash);
+            status.etag = Some(version.etag);
+            status.faults = faults;
+            status.problem = None;
         });
+        self.store.in_force(document);
         self.live.store(Some(version));
         Ok(())
     }
@@ -387,6 +422,7 @@ impl Routes {
 
     fn refused(&self, problem: &str) {
         self.metrics.routes_refused();
+        self.store.refused(problem);
         self.status
             .send_modify(|status| status.problem = Some(problem.to_owned()));
     }
@@ -405,26 +441,4 @@ fn explain(error: &StoreError) -> String {
         Some(problems) => format!("{error}: {problems}"),
         None => error.to_string(),
     }
-}
-
-/// The store that the configuration names, and how to call it in logs.
-pub(super) fn open_store(config: &Config) -> (Arc<dyn RouteStore>, String) {
-    let Some(path) = &config.routes.file else {
-        // The embedded document is a constant that the tests parse.
-        let store =
-            MemoryStore::embedded().unwrap_or_else(|_| MemoryStore::new(Document::default()));
-        return (Arc::new(store), "the embedded defaults".to_owned());
-    };
-    let parse = ParseOptions {
-        strict: false,
-        max_bytes: config.routes.max_bytes,
-    };
-    let options = FileStoreOptions {
-        poll_interval: config.routes.poll_interval,
-        parse,
-    };
-    (
-        Arc::new(FileStore::new(path, options)),
-        path.display().to_string(),
-    )
 }

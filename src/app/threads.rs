@@ -2,6 +2,7 @@
 
 use crate::admin::{self, Gate, Pulse};
 use crate::conn::TlsConfig;
+use crate::home::{self, Home};
 use axum::Router;
 use std::io;
 use std::net::TcpListener;
@@ -35,17 +36,18 @@ pub(super) fn start_workers(
     threads: usize,
     running: &watch::Receiver<()>,
 ) -> io::Result<Vec<Handle>> {
-    let workers = (0..threads).map(|at| start_worker(at, running.clone()));
-    let workers: Vec<Handle> = workers.collect::<io::Result<_>>()?;
-    tokio::spawn(pulse(workers.clone(), Arc::clone(pulses)));
-    Ok(workers)
-}
-
-fn start_worker(at: usize, running: watch::Receiver<()>) -> io::Result<Handle> {
-    let runtime = Builder::new_current_thread().enable_io().build()?;
-    let handle = runtime.handle().clone();
-    spawn(format!("data-{at}"), runtime, over(running))?;
-    Ok(handle)
+    let runtime = |_| Builder::new_current_thread().enable_io().build();
+    let runtimes: Vec<Runtime> = (0..threads).map(runtime).collect::<io::Result<_>>()?;
+    let all: Arc<[Handle]> = runtimes.iter().map(|one| one.handle().clone()).collect();
+    for (at, runtime) in runtimes.into_iter().enumerate() {
+        let (all, running) = (Arc::clone(&all), running.clone());
+        spawn(format!("data-{at}"), runtime, async move {
+            home::settle(Home { at, all });
+            over(running).await;
+        })?;
+    }
+    tokio::spawn(pulse(all.to_vec(), Arc::clone(pulses)));
+    Ok(all.to_vec())
 }
 
 /// Has every data thread show that it still turns, and shows that it is asked.

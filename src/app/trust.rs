@@ -2,11 +2,13 @@
 //! whenever they change.
 
 use super::keys::{self, Endpoint, Source};
-use super::watched::{self, Watch};
+use super::source;
+use super::watched::Watch;
 use crate::admin::{DocumentStatus, TrustStatus};
 use crate::auth::{Auth, Jwt, JwtRules, KeySet, MAX_BYTES, Policy};
 use crate::config::{Config, JwtConfig};
 use crate::conn::{Order, Registry};
+use crate::files;
 use crate::message::Peer;
 use crate::telemetry::ProcessMetrics;
 use mcpd_proto::GoAwayReason;
@@ -24,7 +26,7 @@ const ONCE_MORE: Duration = Duration::from_secs(1);
 /// What is in force, where it comes from, and who is to know when it changes.
 pub(super) struct Trust {
     pub(super) auth: Arc<Auth>,
-    principals: Option<PathBuf>,
+    principals: Option<source::Source>,
     keys: Option<Source>,
     registry: Arc<Registry>,
     metrics: ProcessMetrics,
@@ -37,10 +39,11 @@ impl Trust {
     /// Keys are to be got from a URL, and there is no HTTP client to be had.
     pub(super) fn new(
         config: &Config,
+        principals: Option<source::Source>,
         registry: Arc<Registry>,
         metrics: ProcessMetrics,
     ) -> Result<Trust, String> {
-        let (jwt, principals) = (&config.auth.jwt, config.auth.principals.clone());
+        let jwt = &config.auth.jwt;
         let keys = Source::of(jwt)?;
         let asks = matches!(keys, Some(Source::Url(_)));
         let judge = keys.is_some().then(|| Jwt::new(rules(jwt), asks));
@@ -68,8 +71,8 @@ impl Trust {
     /// # Errors
     /// It cannot be read, or is not valid.
     pub(super) async fn load(&self) -> Result<(), String> {
-        if let Some(path) = &self.principals {
-            self.take_principals(path, &read(path))?;
+        if let Some(source) = &self.principals {
+            self.load_principals(source).await?;
         }
         if let Some(source) = &self.keys {
             self.take_keys(source, &source.get().await)?;
@@ -80,8 +83,8 @@ impl Trust {
     /// Takes what documents and keys are whenever they are something else, for as long as the process
     /// runs.
     pub(super) fn watch(self: &Arc<Self>) {
-        if let Some(path) = self.principals.clone() {
-            tokio::spawn(Arc::clone(self).watch_principals(path));
+        if let Some(source) = self.principals.clone() {
+            tokio::spawn(Arc::clone(self).watch_principals(source));
         }
         match self.keys.clone() {
             Some(Source::File(path, max_bytes)) => {
@@ -94,15 +97,41 @@ impl Trust {
         }
     }
 
-    async fn watch_principals(self: Arc<Self>, path: PathBuf) {
-        let mut watch = Watch::new();
+    /// A copy of an earlier document has to do only while nobody can be asked whether there is another. One that
+    /// is gone or not valid may have been taken away from somebody.
+    async fn load_principals(&self, source: &source::Source) -> Result<(), String> {
+        let found = match source.first().await {
+            Ok(found) => found.ok_or_else(|| format!("{source} is not there")),
+            Err(nothing) if nothing.unasked => {
+                let problem = nothing.problem;
+                let copy = source.copy().await;
+                let (copy, place) = copy.ok_or_else(|| problem.clone())?;
+                tracing::warn!(place, problem, "principals of an earlier start have to do");
+                Ok(copy)
+            }
+            Err(nothing) => Err(nothing.problem),
+        };
+        self.take_principals(source, &found)
+    }
+
+    /// Waits for a reason to try [`Trust::load`] again: there are other principals. Never ends when they are not
+    /// what is missing. Cancel safe.
+    pub(super) async fn may_load(&self) {
+        let is_missing = {
+            let status = self.status.borrow();
+            let known = status.principals.as_ref();
+            known.is_some_and(|known| known.live.is_none())
+        };
+        match &self.principals {
+            Some(source) if is_missing => source.first_may_come().await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    async fn watch_principals(self: Arc<Self>, source: source::Source) {
         loop {
-            watch.tick().await;
-            let looked = path.clone();
-            let Some(found) = watch.look(move || read(&looked)).await else {
-                continue;
-            };
-            if self.take_principals(&path, found).is_ok() {
+            let found = source.changed().await;
+            if self.take_principals(&source, &found).is_ok() {
                 self.reauthenticate();
             }
         }
@@ -153,23 +182,29 @@ impl Trust {
         }
     }
 
-    fn take_principals(&self, path: &Path, found: &Result<Vec<u8>, String>) -> Result<(), String> {
+    fn take_principals(
+        &self,
+        source: &source::Source,
+        found: &Result<Vec<u8>, String>,
+    ) -> Result<(), String> {
         let policy = found.as_ref().map_err(Clone::clone).and_then(|bytes| {
-            let wrong = |problem| format!("auth.principals: {}: {problem}", path.display());
-            Policy::parse(bytes).map_err(wrong)
+            let wrong = |problem| format!("{source}: {problem}");
+            Ok((Policy::parse(bytes).map_err(wrong)?, bytes))
         });
         self.metrics.principals(policy.is_ok());
-        let taken = policy.map(|policy| {
+        let taken = policy.map(|(policy, bytes)| {
             let principals = policy.len();
             // The first look is at what the start has read, and a comment changes nothing.
             if !self.auth.has(&policy) {
                 self.auth.set_policy(policy);
                 tracing::info!(principals, "principals are in force");
             }
-            format!("{principals} principals, from {}", path.display())
+            source.in_force(bytes);
+            format!("{principals} principals, from {}", source.place())
         });
         let taken = taken.inspect_err(|problem| {
             tracing::error!(%problem, "principals refused, the last good ones stay");
+            source.refused(problem);
         });
         self.show(|status| status.principals.get_or_insert_default(), taken)
     }
@@ -289,7 +324,7 @@ pub(super) fn problem(config: &Config) -> Option<String> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let read = watched::read(path, MAX_BYTES);
+    let read = files::read(path, MAX_BYTES);
     read.map_err(|error| format!("auth.principals: {}: {error}", path.display()))
 }
 

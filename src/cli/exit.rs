@@ -43,7 +43,7 @@ impl Exit {
             Exit::Ok => "success",
             Exit::Executed => {
                 "executed, but the handler said no or its result is not to be had; \
-                 with `--exit-code`: there are differences"
+                 with `--exit-code`: there are differences; with `--wait`: not all servers have it"
             }
             Exit::Usage => "wrong usage or configuration; nothing was sent or bound",
             Exit::Routes => "the routes document is missing, invalid or asks for too much",

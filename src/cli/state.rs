@@ -142,6 +142,10 @@ fn lines(state: &Value) -> Vec<String> {
     if !drain.is_null() {
         rows.push(("drain", drain_line(drain)));
     }
+    let balance = &state["rebalance"];
+    if balance.is_object() {
+        rows.push(("rebalance", balance_line(balance)));
+    }
     let history = list(state, "history");
     for step in &history[history.len().saturating_sub(STEPS)..] {
         rows.push((
@@ -172,6 +176,24 @@ fn phase(state: &Value) -> String {
         "{}, {ready}, since {}",
         cell(&state["phase"]),
         cell(&state["since"])
+    )
+}
+
+fn balance_line(balance: &Value) -> String {
+    let reason = match balance["reason"].as_str() {
+        Some(reason) => format!(" ({reason})"),
+        None => String::new(),
+    };
+    let share = match balance["share"].as_f64() {
+        Some(share) => format!("{share:.1}"),
+        None => "-".to_owned(),
+    };
+    format!(
+        "{}{reason}; {} kept, a share is {share} of {} servers, {} asked to move",
+        cell(&balance["state"]),
+        cell(&balance["kept"]),
+        cell(&balance["servers"]),
+        cell(&balance["asked_to_move"]),
     )
 }
 

@@ -103,7 +103,8 @@ pub(super) fn check(s: &mut Settings) {
             "names nobody; write one or more, with commas between them",
         );
     }
-    if let (Some(source), false) = (source, s.is_set("auth.principals")) {
+    let named = s.is_set("auth.principals") || s.flag("kubernetes.principals");
+    if let (Some(source), false) = (source, named) {
         wrong(
             s,
             source,

@@ -17,7 +17,7 @@ use super::validated::{
     RoutesConfig, SchedulerConfig, SidecarConfig,
 };
 use super::value::{Parsed, parse, show, show_duration, show_size};
-use super::{tls, tracing};
+use super::{kubernetes, peers, tls, tracing};
 
 /// All values that fit their keys, and everything known about the rest.
 pub(super) struct Settings {
@@ -167,6 +167,7 @@ pub(super) fn build(settings: &mut Settings) -> Config {
     check_contradictions(settings);
     let handlers = handlers::build(settings);
     let s = &*settings;
+    let (peers, rebalance) = peers::build(s);
     Config {
         server_id: s.text("server_id").unwrap_or_default(),
         data: data(s),
@@ -178,6 +179,8 @@ pub(super) fn build(settings: &mut Settings) -> Config {
         goaway: GoawayConfig {
             grace: s.duration("goaway.grace"),
         },
+        peers,
+        rebalance,
         drain: drain(s),
         scheduler: SchedulerConfig {
             max_running: s.number("scheduler.max_running"),
@@ -197,6 +200,7 @@ pub(super) fn build(settings: &mut Settings) -> Config {
             max_mirrors: s.number("routes.max_mirrors"),
             max_mirror_bytes: s.number("routes.max_mirror_bytes"),
         },
+        kubernetes: kubernetes::build(s),
         handlers,
         handlers_file: s.path("handlers_file"),
         log: LogConfig {
@@ -301,6 +305,8 @@ fn check_contradictions(s: &mut Settings) {
     two_ports(s, "sidecar.listen", "admin.listen");
     tls::check(s);
     auth::check(s);
+    kubernetes::check(s);
+    peers::check(s);
     let loopback = "admin.allow_loopback";
     if s.kubernetes && s.flag(loopback) {
         let message = "lets every container of the pod and every port-forward in without a token; \

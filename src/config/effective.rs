@@ -125,6 +125,8 @@ impl Config {
             max_mirror_bytes: self.routes.max_mirror_bytes,
             ..running.routes.clone()
         };
+        self.kubernetes = running.kubernetes.clone();
+        self.peers = running.peers.clone();
         self.server_id.clone_from(&running.server_id);
         self.handlers_file.clone_from(&running.handlers_file);
         self.sidecar = running.sidecar.clone();
@@ -148,6 +150,10 @@ impl Config {
                 show_duration(self.heartbeat.max_interval),
             ),
             ("goaway.grace", show_duration(self.goaway.grace)),
+        ]);
+        list.extend(self.peers.plain());
+        list.extend(self.rebalance.plain());
+        list.extend([
             ("drain.delay", show_duration(self.drain.delay)),
             ("drain.spread", show_duration(self.drain.spread)),
             ("drain.finish", show_duration(self.drain.finish)),
@@ -186,6 +192,9 @@ impl Config {
                 "routes.max_mirror_bytes",
                 show_size(routes.max_mirror_bytes as u64),
             ),
+        ]);
+        list.extend(self.kubernetes.plain());
+        list.extend([
             ("log.format", word(self.log.format)),
             ("log.filter", self.log.filter.clone()),
             ("metrics.enabled", self.metrics.enabled.to_string()),

@@ -52,6 +52,13 @@ pub enum Kind {
     },
     /// A fraction from 0 to 1.
     Ratio,
+    /// How many times something else, such as `1.2`. Its limits are in hundredths.
+    Factor {
+        /// Least.
+        min: u64,
+        /// Greatest.
+        max: u64,
+    },
     /// A `tracing` filter: `info`, `info,mcpd::conn=debug`.
     Filter,
     /// An absolute URL of `http` or `https`, at most this many bytes.
@@ -155,7 +162,7 @@ pub const KEYS: &[KeyDoc] = &[
     key("server_id", "mcpd", Kind::Text { max: 128, ascii: false }, RESTART,
         "The name this server gives itself in HELLO, logs and status. Unless set, the environment variable HOSTNAME (a pod's name) is used."),
     key("handlers_file", "", Kind::Path, RESTART,
-        "The handlers document (YAML or JSON, at most 1MiB): handlers that reach out, such as `http`, and others beside them, see docs/handlers.md. The file itself is looked at every second; while a changed one is invalid, the last good one stays.").unset(),
+        "The handlers document (YAML or JSON, at most 1MiB): handlers that reach out, such as `http`, and others beside them, see docs/handlers.md. The file itself is looked at twice a second; while a changed one is invalid, the last good one stays.").unset(),
 
     key("data.listen", "127.0.0.1:8080", Kind::Address, RESTART,
         "Where MCP clients connect. `0.0.0.0:8080` takes connections on every IPv4 address, `[::]:8080` on every address; port 0 takes any free port."),
@@ -177,7 +184,7 @@ pub const KEYS: &[KeyDoc] = &[
         "Accept AUTH_TOKEN over a connection that is neither encrypted nor loopback. Anybody on the way can read the token then."),
 
     key("data.tls.certificate", "", Kind::Path, RESTART,
-        "The certificate of the data port and those that lead to its root (PEM, at most 1MiB). With it clients connect by TLS 1.2 or 1.3 and no other way. The file itself, and with it the key and the client CAs, is looked at every second; what does not fit together is refused, and the last good ones stay. Unset: plaintext.").unset(),
+        "The certificate of the data port and those that lead to its root (PEM, at most 1MiB). With it clients connect by TLS 1.2 or 1.3 and no other way. The file itself, and with it the key and the client CAs, is looked at twice a second; what does not fit together is refused, and the last good ones stay. Unset: plaintext.").unset(),
     key("data.tls.key", "", Kind::Path, RESTART,
         "The private key of data.tls.certificate (PEM).").unset(),
     key("data.tls.client_ca", "", Kind::Path, RESTART,
@@ -224,6 +231,17 @@ pub const KEYS: &[KeyDoc] = &[
     key("goaway.grace", "60s", span(secs(0), HOUR), RELOAD,
         "After GOAWAY for max age or rebalancing, how long the connection is still served before DRAINING."),
 
+    key("peers.addresses", "", Kind::Text { max: 4096, ascii: true }, RESTART,
+        "The sidecar ports of all servers that serve the same routes, this one included, with commas between them: names, which stand for all their addresses, or addresses; the port is 8081 unless it is written. For servers outside of Kubernetes; with kubernetes.name they are known by themselves. Unset: there are no others.").unset(),
+    key("rebalance.enabled", "false", Kind::Bool, RELOAD,
+        "Ask connections to move (GOAWAY) while this server has more of them than its share, so that a server that is new gets some before they have reached limits.max_age. Needs to know the others: peers.addresses or kubernetes.name."),
+    key("rebalance.interval", "30s", span(secs(1), HOUR), RELOAD,
+        "How often the other servers are asked how many connections they have."),
+    key("rebalance.threshold", "1.2", Kind::Factor { min: 105, max: 1_000 }, RELOAD,
+        "How many times its share (the connections of all, divided by their number) a server keeps."),
+    key("rebalance.rate", "0.01", Kind::Ratio, RELOAD,
+        "The part of its connections that is asked to move in a second."),
+
     key("drain.delay", "10s", span(secs(0), HOUR), RELOAD,
         "First stage of a drain: serve as before while the endpoint is removed from balancers."),
     key("drain.spread", "25s", span(secs(0), HOUR), RELOAD,
@@ -254,7 +272,7 @@ pub const KEYS: &[KeyDoc] = &[
     key("admin.tls.client_auth", "", Kind::Choice(&["off", "optional", "required"]), RESTART,
         "Whether clients of the admin API show a certificate, besides their token. Unset: `required` where admin.tls.client_ca is set, else `off`.").unset(),
     key("admin.tokens_file", "", Kind::Path, RELOAD,
-        "Who may use the admin API: a file with `tokens: [{name: ops, sha256: <64 hex digits>, scopes: [read, operate]}]`, as `mcpd token new` prints it, at most 64KiB. Looked at every second; while a changed file is invalid, the last good tokens stay.").unset(),
+        "Who may use the admin API: a file with `tokens: [{name: ops, sha256: <64 hex digits>, scopes: [read, operate]}]`, as `mcpd token new` prints it, at most 64KiB. Looked at twice a second; while a changed file is invalid, the last good tokens stay.").unset(),
     key("admin.tokens", "", Kind::Body { max: 64 * KIB as usize }, RELOAD,
         "The same as a text, for the environment: `[{name: ops, sha256: <64 hex digits>, scopes: [read]}]`. Adds to admin.tokens_file.").unset(),
     key("admin.allow_loopback", "", Kind::Bool, RELOAD,
@@ -267,9 +285,9 @@ pub const KEYS: &[KeyDoc] = &[
         "Requests to the admin API that are worked on at once; one more is told 503 and when to come again. Probes and metrics do not count."),
 
     key("auth.principals", "", Kind::Path, RESTART,
-        "Who clients are and what they may do: the principals document (YAML or JSON, at most 1MiB), see docs/security.md. Unset: nobody is asked who they are. The file itself is looked at every second; while a changed one is invalid, the last good one stays.").unset(),
+        "Who clients are and what they may do: the principals document (YAML or JSON, at most 1MiB), see docs/security.md. Unset: nobody is asked who they are. The file itself is looked at twice a second; while a changed one is invalid, the last good one stays.").unset(),
     key("auth.jwt.jwks_file", "", Kind::Path, RESTART,
-        "The public keys by which AUTH_TOKENs are judged that are JWTs: a JWKS document. Looked at every second; while a changed one is invalid, the last good keys stay. Either this or auth.jwt.jwks_url; neither: JWTs are tokens that nobody knows.").unset(),
+        "The public keys by which AUTH_TOKENs are judged that are JWTs: a JWKS document. Looked at twice a second; while a changed one is invalid, the last good keys stay. Either this or auth.jwt.jwks_url; neither: JWTs are tokens that nobody knows.").unset(),
     key("auth.jwt.jwks_url", "", Kind::Url { max: 2048 }, RESTART,
         "Where the same is got from: https, or plain http on this machine. No redirection is followed. At the start the server is not ready before it has keys.").unset(),
     key("auth.jwt.issuer", "", Kind::Text { max: 1024, ascii: false }, RESTART,
@@ -305,6 +323,27 @@ pub const KEYS: &[KeyDoc] = &[
         "Copies for mirrors that may be under way, of all routes together. One more is dropped and counted; the request itself is not touched."),
     key("routes.max_mirror_bytes", "64MiB", size(0, 16 << 30), RELOAD,
         "Bytes of bodies and metadata that these copies may hold together. What would be more is dropped and counted."),
+
+    key("kubernetes.name", "", Kind::Text { max: 200, ascii: true }, RESTART,
+        "Keep the documents in ConfigMaps that all replicas share: `<name>-routes` (key routes.yaml) and `<name>-handlers` (key handlers.yaml), instead of routes.file and handlers_file, see docs/kubernetes.md. Unset: Kubernetes is not asked for anything.").unset(),
+    key("kubernetes.namespace", "", Kind::Text { max: 63, ascii: true }, RESTART,
+        "Where these ConfigMaps are. Unset: the namespace of the pod, or that of the KUBECONFIG's context.").unset(),
+    key("kubernetes.mode", "hot", Kind::Choice(&["hot", "declarative"]), RESTART,
+        "`hot`: the admin API changes the routes. `declarative`: they are changed by whoever applies the ConfigMaps (GitOps); the admin API answers 405, and nothing is ever written."),
+    key("kubernetes.create", "true", Kind::Bool, RESTART,
+        "Whether a ConfigMap that is not there may be created: the first time from kubernetes.seed or the built-in routes, and again from the last good document when somebody has deleted it. Only in mode hot."),
+    key("kubernetes.principals", "false", Kind::Bool, RESTART,
+        "Take the principals document from the ConfigMap `<name>-principals` (key principals.yaml) instead of auth.principals. It is never written. While there is no valid one at the start, nobody is served."),
+    key("kubernetes.seed", "", Kind::Path, RESTART,
+        "A directory with routes.yaml, handlers.yaml or both: what the ConfigMaps are created from. Unset: the built-in routes, and no handlers document.").unset(),
+    key("kubernetes.snapshots", "", Kind::Path, RESTART,
+        "A directory that outlives the process, such as an emptyDir: each document that comes into force is written there, and serves at the start when Kubernetes cannot be asked. Unset: there is nothing to start from then.").unset(),
+    key("kubernetes.peers", "", Kind::Text { max: 63, ascii: true }, RESTART,
+        "The headless Service of all replicas, by which they know each other. Unset: `<kubernetes.name>-headless`.").unset(),
+    key("kubernetes.poll", "30s", span(secs(1), HOUR), RESTART,
+        "How often the ConfigMaps are read, besides being watched: a watch that broke in silence is noticed so."),
+    key("kubernetes.timeout", "5s", span(ms(100), secs(60)), RESTART,
+        "How long a request to the API server may take, retries included."),
 
     key("handlers.<name>.type", "", Kind::Choice(HANDLER_TYPES), RELOAD,
         "What the handler does. `echo` answers with the body it got, `monitor` reports who sent on its topic and when, `static` always gives the same answer, `discard` answers with nothing, `delay` answers late or fails on purpose.").unset(),
@@ -349,6 +388,8 @@ pub const KEYS: &[KeyDoc] = &[
         "Which part of HELLO, HEARTBEAT and other frames that are no requests is sampled."),
     key("tracing.parent_per_second", "1000", count(0, 1_000_000), RELOAD,
         "Requests a second that are sampled because the client's TRACE is; above it they are not. 0: clients have no say."),
+    key("tracing.parent_per_principal", "100", count(0, 1_000_000), RELOAD,
+        "The same for each principal, within tracing.parent_per_second. 0: principals have no say."),
     key("tracing.slow", "1s", span_or_off(ms(1), HOUR), RELOAD,
         "An unsampled request that takes longer gets a late span. 0s: none for being slow."),
     key("tracing.late_per_second", "10", count(0, 1_000), RELOAD,

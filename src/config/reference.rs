@@ -49,6 +49,9 @@ fn limits(kind: Kind) -> String {
         Kind::Text { max, .. } => format!(", 1 to {max} bytes"),
         Kind::Body { max } => format!(", up to {}", show_size(max as u64)),
         Kind::Count { min, max } => format!(", {min} to {max}"),
+        Kind::Factor { min, max } => {
+            format!(", {} to {}", min as f64 / 100.0, max as f64 / 100.0)
+        }
         Kind::Size { min, max } => format!(", {} to {}", show_size(min), show_size(max)),
         Kind::Duration { min, max, off } => format!(
             ", {} to {}{}",
@@ -61,7 +64,7 @@ fn limits(kind: Kind) -> String {
     let what = match kind {
         Kind::Size { .. } => "size".to_owned(),
         Kind::Duration { .. } => "duration".to_owned(),
-        Kind::Count { .. } => "number".to_owned(),
+        Kind::Count { .. } | Kind::Factor { .. } => "number".to_owned(),
         Kind::Address => "address".to_owned(),
         Kind::Filter => "log filter".to_owned(),
         Kind::Url { max } => format!("URL of http or https, up to {max} bytes"),

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::auth::AuthConfig;
+use super::kubernetes::KubernetesConfig;
+use super::peers::{PeersConfig, RebalanceConfig};
 use super::tls::{HandshakeConfig, TlsConfig};
 use super::tracing::TracingConfig;
 use crate::lifecycle::DrainWindows;
@@ -32,6 +34,10 @@ pub struct Config {
     pub heartbeat: HeartbeatConfig,
     /// Asking clients to move.
     pub goaway: GoawayConfig,
+    /// The servers of the same routes.
+    pub peers: PeersConfig,
+    /// Giving connections to them.
+    pub rebalance: RebalanceConfig,
     /// Stopping in order.
     pub drain: DrainConfig,
     /// What runs at one time, and what waits.
@@ -44,6 +50,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Where routes come from.
     pub routes: RoutesConfig,
+    /// Documents that all replicas share.
+    pub kubernetes: KubernetesConfig,
     /// Handlers by name (1 to 63 of `a-z0-9._-`); always has `echo`,
     /// `monitor` and `discard`, which may have been redefined.
     pub handlers: BTreeMap<String, HandlerConfig>,

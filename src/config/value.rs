@@ -52,6 +52,7 @@ pub(super) fn parse(kind: Kind, value: &ValueKind) -> Result<Parsed, Misfit> {
             span => in_range(span, min, max, show_duration).map(Parsed::Duration),
         },
         Kind::Ratio => ratio(value).map(Parsed::Ratio),
+        Kind::Factor { min, max } => factor(value, min, max).map(Parsed::Ratio),
         Kind::Filter => filter(string(value, kind)?).map(Parsed::Text),
         Kind::Url { max } => url(text(value, max, true)?).map(Parsed::Text),
     }
@@ -69,6 +70,7 @@ pub(super) fn wants(kind: Kind) -> String {
         Kind::Size { .. } => "a size such as `64KiB` or `1MiB`".to_owned(),
         Kind::Duration { .. } => "a duration such as `250ms` or `30s`".to_owned(),
         Kind::Ratio => "a fraction from 0 to 1".to_owned(),
+        Kind::Factor { .. } => "a number such as `1.2`".to_owned(),
         Kind::Filter => "a log filter such as `info`".to_owned(),
         Kind::Url { .. } => "a URL such as `http://localhost:4317`".to_owned(),
     }
@@ -223,15 +225,31 @@ fn count(value: &ValueKind) -> Result<u64, Misfit> {
     whole(value).map_or_else(|| Err(wrong_type(value, wanted)), unsigned)
 }
 
-fn ratio(value: &ValueKind) -> Result<f64, Misfit> {
-    let wanted = "a fraction such as 0.01";
-    let ratio = match value {
-        ValueKind::Float(ratio) => *ratio,
+fn decimal(value: &ValueKind, wanted: &str) -> Result<f64, Misfit> {
+    Ok(match value {
+        ValueKind::Float(number) => *number,
         ValueKind::String(text) => text
             .parse()
             .map_err(|_| bad(format!("is not a number; write {wanted}")))?,
         other => whole(other).ok_or_else(|| wrong_type(other, wanted))? as f64,
-    };
+    })
+}
+
+/// `min` and `max` are in hundredths.
+fn factor(value: &ValueKind, min: u64, max: u64) -> Result<f64, Misfit> {
+    let factor = decimal(value, "one such as 1.2")?;
+    let (min, max) = (min as f64 / 100.0, max as f64 / 100.0);
+    match (min..=max).contains(&factor) {
+        true => Ok(factor),
+        false => Err((
+            ProblemKind::OutOfRange,
+            format!("is not between {min} and {max}"),
+        )),
+    }
+}
+
+fn ratio(value: &ValueKind) -> Result<f64, Misfit> {
+    let ratio = decimal(value, "a fraction such as 0.01")?;
     // What is not a number is in no range either.
     match (0.0..=1.0).contains(&ratio) {
         true => Ok(ratio),

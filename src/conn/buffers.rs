@@ -1,6 +1,7 @@
 //! Memory that connections of one thread share, because only one of them runs at a time.
 
 use super::lanes::Lanes;
+use super::work::Table;
 use std::cell::RefCell;
 
 /// Bytes read at once. One read of a busy connection brings hundreds of small frames; a larger buffer
@@ -18,12 +19,16 @@ const MAX_SPARE_LANES: usize = 16;
 /// Bytes of a lane's buffer above which it is given back rather than kept.
 const MAX_KEPT_LANE: usize = 256 * 1024;
 
+/// Entries of a table of unanswered requests above which it is given back rather than kept.
+const MAX_KEPT_TABLE: usize = 256;
+
 type Spares = Vec<Box<Lanes>>;
 
 thread_local! {
     static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
     static RECORDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static SPARE: RefCell<Spares> = const { RefCell::new(Vec::new()) };
+    static TABLES: RefCell<Vec<Table>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Lends the thread's read buffer.
@@ -64,6 +69,25 @@ pub(super) fn give_back(mut lanes: Box<Lanes>) {
             && spare.len() < MAX_SPARE_LANES
         {
             spare.push(lanes);
+        }
+    });
+}
+
+/// An empty table of unanswered requests, from the thread's spares if there are any.
+pub(super) fn take_table() -> Table {
+    TABLES
+        .with(|spare| spare.try_borrow_mut().ok().and_then(|mut s| s.pop()))
+        .unwrap_or_default()
+}
+
+/// Gives a table back in which nothing is left.
+pub(super) fn give_table_back(table: Table) {
+    TABLES.with(|spare| {
+        if let Ok(mut spare) = spare.try_borrow_mut()
+            && spare.len() < MAX_SPARE_LANES
+            && table.capacity() <= MAX_KEPT_TABLE
+        {
+            spare.push(table);
         }
     });
 }

@@ -3,12 +3,13 @@
 use super::answer::{self, Head};
 use super::buffers;
 use super::lanes::Lanes;
+use super::later::stopped;
 use super::mailbox::{Mail, Order};
 use super::registry::Member;
 use super::settings::ConnSettings;
-use super::work::{Reply, Stop, Waiting, Works};
+use super::work::{Going, Reply, Stop, Waiting, Works};
 use super::{Dispatch, Refusal, Route};
-use crate::message::{Answer, Begun, Call, Certificate, Outcome, OwnedCall, Peer, Work};
+use crate::message::{Answer, Call, Certificate, Outcome, OwnedCall, Peer};
 use crate::telemetry::{Batch, ConnMetrics, Record};
 use mcpd_proto::session::{Admitted, Ended, LinkReport, Server, ServerEvent};
 use mcpd_proto::{ErrorCode, ErrorFrame, GoAwayReason, Kind, MetaBuf, RawFrame, Request};
@@ -36,6 +37,12 @@ impl<D> Shared<D> {
     pub(super) fn sleep_until(&self, deadline: Instant) -> Pin<Box<Sleep>> {
         let _on = self.background.enter();
         Box::pin(tokio::time::sleep_until(deadline.into()))
+    }
+
+    /// Runs what may ask for timers or tasks: it gets those of `background`.
+    pub(super) fn in_time<R>(&self, run: impl FnOnce() -> R) -> R {
+        let _on = self.background.enter();
+        run()
     }
 }
 
@@ -65,7 +72,7 @@ pub(super) struct Core<D: Dispatch> {
 
 impl<D: Dispatch> Core<D> {
     #[inline]
-    fn lanes(&mut self) -> &mut Lanes {
+    pub(super) fn lanes(&mut self) -> &mut Lanes {
         self.lanes.get_or_insert_with(buffers::take_lanes)
     }
 
@@ -141,7 +148,7 @@ impl<D: Dispatch> Core<D> {
         }
         let mut head = Head::of(request).routed(route, call.priority);
         let tracer = &self.shared.metrics.tracer;
-        let span = tracer.head(&mut head.trace, route.stats(), call.received);
+        let span = tracer.head(&mut head.trace, route.stats(), call.peer, call.received);
         if span.is_some() {
             batch.sampled();
         }
@@ -160,18 +167,20 @@ impl<D: Dispatch> Core<D> {
         }
         let ran = guarded(|| match route.call(&call) {
             Outcome::Now(answer) => Ran::Answered(answer::put(lanes, &head, &answer, peer_max)),
-            Outcome::Later(work) => Ran::Later(work, None),
-            Outcome::Waiting(work, begun) => Ran::Later(work, Some(begun)),
+            outcome => match self.begin(head.seq, outcome, call.deadline()) {
+                Ok(going) => Ran::Later(going),
+                Err(answer) => Ran::Answered(answer::put(lanes, &head, &answer, peer_max)),
+            },
         });
         let code = match ran {
             Some(Ran::Answered(code)) => code,
-            Some(Ran::Later(work, begun)) => {
+            Some(Ran::Later(going)) => {
                 let deadline = call.deadline();
                 let record = Record::new(&call, head.trace, route.stats());
                 let reply = Reply::new(head, record, call.peer, &self.shared.metrics);
                 let ordered = route.is_ordered().then(|| topic.as_str());
                 self.works.add(reply, request.encoded_len(), ordered);
-                self.run(head.seq, work, begun, deadline);
+                self.run(head.seq, going, deadline);
                 return self.session.begin(head.seq);
             }
             None => answer::put(lanes, &head, &stopped(None), peer_max),
@@ -200,7 +209,8 @@ impl<D: Dispatch> Core<D> {
         };
         let metrics = &self.shared.metrics;
         let stats = refusal.stats.unwrap_or_else(|| metrics.routes.none());
-        let span = metrics.tracer.head(&mut head.trace, stats, call.received);
+        let tracer = &metrics.tracer;
+        let span = tracer.head(&mut head.trace, stats, call.peer, call.received);
         let peer_max = self.session.peer_max_payload();
         let code = answer::put(lanes, &head, &refusal.answer, peer_max);
         batch.refused(refusal.stats, code, metrics);
@@ -242,7 +252,8 @@ impl<D: Dispatch> Core<D> {
                 let peer_max = self.session.peer_max_payload();
                 let (metrics, mut head) = (&self.shared.metrics, Head::of(&request));
                 let (none, began) = (metrics.routes.none(), batch.began());
-                let span = metrics.tracer.head(&mut head.trace, none, began);
+                let tracer = &metrics.tracer;
+                let span = tracer.head(&mut head.trace, none, &self.peer, began);
                 let code = answer::put(lanes, &head, &answer, peer_max);
                 batch.refused(None, code, metrics);
                 if metrics
@@ -293,76 +304,21 @@ impl<D: Dispatch> Core<D> {
         now: Instant,
         closing: bool,
     ) -> Result<(), Ended> {
+        let background = self.shared.background.clone();
+        let _on = background.enter();
         for mail in mail {
             match mail {
                 // Whoever asked may have lost their patience.
                 Mail::Describe(reply) => drop(reply.send(self.describe(now, closing))),
                 Mail::Done(seq, answer) => self.ended(seq, Some(answer), now),
                 Mail::Stopped(seq) => self.ended(seq, None, now),
+                Mail::Woken(seq) => self.woken(seq, now),
                 Mail::Order(order) => self.order(order, now),
                 Mail::Decided(_) if closing => {}
                 Mail::Decided(decided) => self.decided(*decided)?,
             }
         }
         Ok(())
-    }
-
-    /// The work on `seq` has ended: answers it, and starts those that waited for it.
-    fn ended(&mut self, seq: u16, answer: Option<Answer<'static>>, now: Instant) {
-        let mut ended = Some((seq, answer));
-        while let Some((seq, answer)) = ended.take() {
-            let Some((reply, stop, next)) = self.works.end(seq) else {
-                return;
-            };
-            self.session.finish(seq);
-            let answer = answer.unwrap_or_else(|| stopped(stop));
-            let peer_max = self.session.peer_max_payload();
-            let code = answer::put(self.lanes(), &reply.head, &answer, peer_max);
-            let (record, tracer) = (reply.record, &self.shared.metrics.tracer);
-            let time = now.saturating_duration_since(record.received);
-            record.stats.record(code, time, 1);
-            if tracer.tells(code, record.span.is_some(), tracer.is_verbose())
-                || tracer.is_slow(time)
-            {
-                tracer.ended(record.end(code, now));
-            }
-            ended = next.and_then(|waiting| self.start(&waiting, now));
-        }
-    }
-
-    /// Runs a call whose turn has come; gives its answer if that is there at once.
-    fn start(
-        &mut self,
-        waiting: &Waiting<D::Route>,
-        now: Instant,
-    ) -> Option<(u16, Option<Answer<'static>>)> {
-        let Waiting { seq, route, call } = waiting;
-        let Some(call) = call.as_call() else {
-            return Some((*seq, None));
-        };
-        let deadline = call.deadline();
-        if now >= deadline {
-            let text = "its time was over before its turn came";
-            return Some((*seq, Some(Answer::error(ErrorCode::EXPIRED, text))));
-        }
-        match guarded(|| route.call(&call)) {
-            Some(Outcome::Now(answer)) => Some((*seq, Some(answer.into_owned()))),
-            Some(Outcome::Later(work)) => {
-                self.run(*seq, work, None, deadline);
-                None
-            }
-            Some(Outcome::Waiting(work, begun)) => {
-                self.run(*seq, work, Some(begun), deadline);
-                None
-            }
-            None => Some((*seq, None)),
-        }
-    }
-
-    fn run(&mut self, seq: u16, work: Work, begun: Option<Begun>, deadline: Instant) {
-        let mailbox = &self.member.mailbox;
-        self.works
-            .run(seq, work, begun, deadline, mailbox, &self.shared.background);
     }
 
     fn order(&mut self, order: Order, now: Instant) {
@@ -406,6 +362,7 @@ impl<D: Dispatch> Core<D> {
     /// # Errors
     /// The connection must end.
     pub(super) fn on_deadline(&mut self, now: Instant) -> Result<(), Ended> {
+        self.expire(now);
         let lanes = self.lanes.get_or_insert_with(buffers::take_lanes);
         let session = &mut self.session;
         if let Some(report) = lanes.control(|control| session.on_deadline(now, control))? {
@@ -448,6 +405,7 @@ impl<D: Dispatch> Core<D> {
             buffers::give_back(lanes);
         }
         if self.works.is_empty() {
+            self.works.release();
             self.session.release();
         }
     }
@@ -457,28 +415,11 @@ impl<D: Dispatch> Core<D> {
 enum Ran {
     /// It was answered in place, with this code.
     Answered(Option<ErrorCode>),
-    Later(Work, Option<Begun>),
+    Later(Going),
 }
 
 /// Calls a handler; a panic, which gives `None`, is the end of this request alone.
 #[inline]
-fn guarded<R>(call: impl FnOnce() -> R) -> Option<R> {
+pub(super) fn guarded<R>(call: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(call)).ok()
-}
-
-/// The answer to a request whose work stopped without one.
-fn stopped(why: Option<Stop>) -> Answer<'static> {
-    match why {
-        Some(Stop::Cancelled) => Answer::error(ErrorCode::CANCELLED, "cancelled by the client"),
-        // Unlike work that is cut off, this may be said not to have run.
-        Some(Stop::NoTurn) => {
-            let text = "the server stops before its turn has come";
-            Answer::error(ErrorCode::DRAINING, text)
-        }
-        Some(Stop::Cut) => {
-            let text = "the server stopped before the handler answered";
-            Answer::error(ErrorCode::DEADLINE_EXCEEDED, text)
-        }
-        None => Answer::error(ErrorCode::INTERNAL, "the handler broke"),
-    }
 }

@@ -53,9 +53,7 @@ pub(super) struct Driver<D: Dispatch, S> {
 
 impl<D: Dispatch, S: Stream> Driver<D, S> {
     pub(super) fn new(stream: S, core: Core<D>, now: Instant, jitter: f64) -> Driver<D, S> {
-        let max_age = core.settings.max_age;
-        let spread = f64::from(core.settings.max_age_jitter) / 100.0;
-        let age = max_age.mul_f64(1.0 + spread * (2.0 * jitter - 1.0));
+        let age = core.settings.age_limit(jitter);
         Driver {
             stream,
             deframer: Deframer::new(),
@@ -63,7 +61,7 @@ impl<D: Dispatch, S: Stream> Driver<D, S> {
             phase: Phase::Serving,
             now,
             opened: now,
-            max_age_at: (!max_age.is_zero()).then(|| now + age),
+            max_age_at: age.map(|age| now + age),
             blocked_since: None,
             alarm: Alarm::default(),
             held_since: None,
@@ -354,7 +352,8 @@ impl<D: Dispatch, S: Stream> Driver<D, S> {
                 let session = self.core.session.deadline();
                 let look = unread.then(|| self.now + LOOK_EVERY);
                 let expiry = self.core.expires_at;
-                [write, frame, session, self.max_age_at, expiry, look]
+                let works = self.core.works.due();
+                [write, frame, session, self.max_age_at, expiry, look, works]
                     .into_iter()
                     .flatten()
                     .min()

@@ -16,6 +16,8 @@ pub(super) enum Mail {
     Done(u16, Answer<'static>),
     /// Work on this request has stopped without one: it was cancelled, or it panicked.
     Stopped(u16),
+    /// The work on this request, which the connection runs itself, can go on.
+    Woken(u16),
     /// An order.
     Order(Order),
     /// Whose HELLO it was that had to be decided; one a connection.
@@ -94,9 +96,11 @@ impl Mailbox {
     pub(super) fn send(&self, mail: Mail) {
         let waker = {
             let mut inner = self.inner();
+            // Whoever put the first piece in has woken it, and it has not looked since.
+            let first = inner.mail.is_empty();
             inner.mail.push(mail);
             self.has_mail.store(true, Ordering::Release);
-            inner.waker.clone()
+            inner.waker.as_ref().filter(|_| first).cloned()
         };
         if let Some(waker) = waker {
             waker.wake();

@@ -86,6 +86,15 @@ impl Default for ConnSettings {
     }
 }
 
+impl ConnSettings {
+    /// The age at which one connection is asked to move, if it is; `random` is from 0 to 1.
+    pub(super) fn age_limit(&self, random: f64) -> Option<Duration> {
+        let spread = f64::from(self.max_age_jitter) / 100.0;
+        let factor = 1.0 + spread * (2.0 * random - 1.0);
+        (!self.max_age.is_zero()).then(|| self.max_age.mul_f64(factor))
+    }
+}
+
 impl Default for ListenSettings {
     fn default() -> ListenSettings {
         ListenSettings {
@@ -101,5 +110,23 @@ impl Default for ListenSettings {
             max_handshakes: 512,
             handshakes_per_second: 1000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Connections of one second must not all move in one second.
+    #[test]
+    fn the_greatest_age_is_spread_around_what_is_set() {
+        let settings = ConnSettings::default();
+        let minutes = |random| settings.age_limit(random).unwrap().as_secs_f64() / 60.0;
+        assert_eq!([0.0, 0.5, 1.0].map(minutes), [24.0, 30.0, 36.0]);
+        let never = ConnSettings {
+            max_age: Duration::ZERO,
+            ..settings
+        };
+        assert_eq!(never.age_limit(0.5), None);
     }
 }

@@ -223,26 +223,39 @@ impl BoundRoute {
         }
         let outcome = leg.handler.call(call);
         // Looked at where it is: taking it apart would copy every answer.
-        if matches!(outcome, Outcome::Later(_)) {
+        if matches!(outcome, Outcome::Later(_) | Outcome::Here(_)) {
             return self.admit(leg, call, outcome);
         }
         outcome
     }
 
     /// Lets work that takes its time wait for its place.
-    #[cold]
+    #[inline(never)]
     fn admit<'a>(&self, leg: &Leg, call: &Call<'a>, outcome: Outcome<'a>) -> Outcome<'a> {
-        let Outcome::Later(work) = outcome else {
-            // A handler that lets its work wait knows of nobody else who does.
-            return outcome;
-        };
         let deadline = call.deadline();
         let priority = call.priority.clamp(self.priority.min, self.priority.max);
-        let work = match call.span {
-            Some(span) => Box::pin(Traced::new(work, Arc::clone(span))),
-            None => work,
+        let gates = &leg.admission;
+        let admitted = match (outcome, call.span.cloned()) {
+            (Outcome::Later(work), None) => {
+                let placed = gates.admit(work, priority, deadline);
+                placed.map(|work| Outcome::Later(Box::pin(work)))
+            }
+            (Outcome::Later(work), Some(span)) => {
+                let placed = gates.admit(Traced::new(work, span), priority, deadline);
+                placed.map(|work| Outcome::Later(Box::pin(work)))
+            }
+            (Outcome::Here(work), None) => {
+                let placed = gates.admit(work, priority, deadline);
+                placed.map(|work| Outcome::Here(Box::pin(work)))
+            }
+            (Outcome::Here(work), Some(span)) => {
+                let placed = gates.admit(Traced::new(work, span), priority, deadline);
+                placed.map(|work| Outcome::Here(Box::pin(work)))
+            }
+            // A handler that lets its work wait knows of nobody else who does.
+            (other, _) => return other,
         };
-        leg.admission.admit(work, priority, deadline)
+        admitted.unwrap_or_else(|instead| instead)
     }
 
     /// Takes a call on when the leaky bucket of the route lets it, if it has one.
@@ -291,6 +304,10 @@ async fn finish(outcome: Option<Outcome<'static>>, begins: &Begun) -> Answer<'st
             answer
         }
         Some(Outcome::Later(work)) => {
+            begins.set();
+            work.await
+        }
+        Some(Outcome::Here(work)) => {
             begins.set();
             work.await
         }

@@ -1,11 +1,13 @@
 //! The way of one request through the gates.
 
 use super::gate::{Entered, Gate, Permit, Shed, Ticket, Unserved};
-use crate::message::{Answer, Begun, Outcome, Work};
+use crate::message::{Answer, Begun, Hosted, Outcome};
 use crate::telemetry::QueueMetrics;
 use mcpd_proto::ErrorCode;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 /// The gates before one handler, in their order.
 #[derive(Debug, Clone)]
@@ -20,7 +22,52 @@ struct Way {
     metrics: Arc<QueueMetrics>,
     priority: u8,
     entered: Instant,
-    permits: Vec<Permit>,
+    places: Places,
+}
+
+/// Gates before one handler at most: its own, and the server's.
+const MAX_GATES: usize = 2;
+
+/// Places at the first gates of a way.
+#[derive(Default)]
+struct Places {
+    held: [Option<Permit>; MAX_GATES],
+    taken: usize,
+}
+
+impl Places {
+    fn take(&mut self, permit: Permit) {
+        if let Some(place) = self.held.get_mut(self.taken) {
+            *place = Some(permit);
+            self.taken += 1;
+        }
+    }
+}
+
+/// Work that has its places; they are free again when it is dropped.
+pub struct Placed<W> {
+    work: W,
+    _places: Places,
+}
+
+impl<W: Future + Unpin> Future for Placed<W> {
+    type Output = W::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<W::Output> {
+        Pin::new(&mut self.work).poll(cx)
+    }
+}
+
+impl<W: Hosted + Unpin> Hosted for Placed<W> {
+    fn cancel(mut self: Pin<&mut Self>) -> bool {
+        Pin::new(&mut self.work).cancel()
+    }
+}
+
+impl<W> std::fmt::Debug for Placed<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Placed")
+    }
 }
 
 /// Where a way leads.
@@ -35,25 +82,34 @@ impl Admission {
         Admission { gates, metrics }
     }
 
-    /// Lets `work` run when there is a place for it at every gate. Where there is not even one in a
-    /// queue, the answer is there at once.
-    pub fn admit(&self, work: Work, priority: u8, deadline: Instant) -> Outcome<'static> {
+    /// Lets `work` run when there is a place for it at every gate: gives it back, with its places, if
+    /// that is now.
+    ///
+    /// # Errors
+    /// What becomes of it instead: it waits, or where there is not even a place to wait the answer is
+    /// there at once.
+    pub fn admit<W>(
+        &self,
+        work: W,
+        priority: u8,
+        deadline: Instant,
+    ) -> Result<Placed<W>, Outcome<'static>>
+    where
+        W: Future<Output = Answer<'static>> + Send + 'static,
+    {
         let mut way = Way {
             gates: Arc::clone(&self.gates),
             metrics: Arc::clone(&self.metrics),
             priority,
             entered: Instant::now(),
-            permits: Vec::with_capacity(self.gates.len()),
+            places: Places::default(),
         };
-        match way.go_on() {
-            Step::Refused(shed) => Outcome::Now(overloaded(shed)),
-            Step::Through => {
-                let places = way.arrived();
-                Outcome::Later(Box::pin(async move {
-                    let _places = places;
-                    work.await
-                }))
-            }
+        match way.go_on(way.entered) {
+            Step::Refused(shed) => Err(Outcome::Now(overloaded(shed))),
+            Step::Through => Ok(Placed {
+                work,
+                _places: way.arrived(Duration::ZERO),
+            }),
             Step::Wait(ticket) => {
                 let begun = Begun::default();
                 let begins = begun.clone();
@@ -67,7 +123,7 @@ impl Admission {
                         Err(Unserved::Expired) => expired(),
                     }
                 });
-                Outcome::Waiting(work, begun)
+                Err(Outcome::Waiting(work, begun))
             }
         }
     }
@@ -75,10 +131,10 @@ impl Admission {
 
 impl Way {
     /// Goes as far as there are free places.
-    fn go_on(&mut self) -> Step {
-        while let Some(gate) = self.gates.get(self.permits.len()) {
-            match gate.enter(self.priority, Instant::now()) {
-                Entered::Admitted(permit) => self.permits.push(permit),
+    fn go_on(&mut self, now: Instant) -> Step {
+        while let Some(gate) = self.gates.get(self.places.taken) {
+            match gate.enter(self.priority, now) {
+                Entered::Admitted(permit) => self.places.take(permit),
                 Entered::Waiting(ticket) => return Step::Wait(ticket),
                 Entered::Refused(shed) => return Step::Refused(shed),
             }
@@ -87,17 +143,21 @@ impl Way {
     }
 
     /// The places at all gates; the wait is over.
-    fn arrived(self) -> Vec<Permit> {
-        self.metrics.waited(self.priority, self.entered.elapsed());
-        self.permits
+    fn arrived(self, waited: Duration) -> Places {
+        self.metrics.waited(self.priority, waited);
+        self.places
     }
 
-    async fn wait(mut self, ticket: Ticket, deadline: Instant) -> Result<Vec<Permit>, Unserved> {
+    async fn wait(mut self, ticket: Ticket, deadline: Instant) -> Result<Places, Unserved> {
         let mut ticket = ticket;
         loop {
-            self.permits.push(ticket.wait(deadline.into()).await?);
-            ticket = match self.go_on() {
-                Step::Through => return Ok(self.arrived()),
+            self.places.take(ticket.wait(deadline.into()).await?);
+            let now = Instant::now();
+            ticket = match self.go_on(now) {
+                Step::Through => {
+                    let waited = now.saturating_duration_since(self.entered);
+                    return Ok(self.arrived(waited));
+                }
                 Step::Wait(ticket) => ticket,
                 Step::Refused(shed) => return Err(Unserved::Shed(shed)),
             };

@@ -185,8 +185,13 @@ impl Gate {
     }
 
     fn release(self: &Arc<Self>, priority: u8, since: Option<Instant>) {
-        self.lock().end(priority, since, Instant::now());
-        self.give_places(true);
+        let mut state = self.lock();
+        state.end(priority, since, Instant::now());
+        let is_wanted = state.queue.len() > 0;
+        drop(state);
+        if is_wanted {
+            self.give_places(true);
+        }
     }
 
     fn forget(&self, priority: u8, id: u64) {

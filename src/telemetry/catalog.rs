@@ -4,12 +4,14 @@
 //! `docs/metrics.md` its tables. A test holds it against the page of a running server, another one
 //! against the names in these sources. A new metric is one new line here.
 
+mod kubernetes;
 mod metric;
 
 pub use metric::{Metric, MetricGroup, MetricKind, Values};
 
 use super::auth::{AuthMethod, AuthResult};
 use super::conn::{CloseReason, FRAME_ERRORS, KINDS, Rejected, kind_label};
+use super::peers::PEER_STATES;
 use super::queue::ShedReason;
 use super::routes::fault;
 use super::tls::{Handshake, TlsPort};
@@ -259,13 +261,13 @@ pub static METRICS: &[MetricGroup] = &[
             .later(),
             counter(
                 "mcpd_route_mirrors_total",
-                "Copies of requests for a mirror, by what became of them; `dropped` are those that there was no room for.",
+                "Copies of requests for a mirror, by what became of them; `dropped` are those that there was no room for, `cut` those that a drain has stopped.",
             )
             .labelled(&[
                 ("route", SHAPED_ROUTE),
                 (
                     "outcome",
-                    Values::OneOf(|| vec!["answered", "dropped", "failed", "_other"]),
+                    Values::OneOf(|| vec!["answered", "cut", "dropped", "failed", "_other"]),
                 ),
             ])
             .later(),
@@ -286,11 +288,55 @@ pub static METRICS: &[MetricGroup] = &[
                 "Route documents taken or refused.",
             )
             .labelled(&[("result", Values::OneOf(|| vec!["ok", "refused"]))]),
+            histogram(
+                "mcpd_routes_convergence_seconds",
+                "Time from a write by way of this server to the moment when all servers had it.",
+            ),
+            counter(
+                "mcpd_routes_unconverged_total",
+                "Writes by way of this server that not all servers had within a minute.",
+            ),
             gauge(
                 "mcpd_routes_last_confirmed_timestamp_seconds",
                 "When the store last confirmed the live route table.",
             )
             .later(),
+        ],
+    },
+    kubernetes::GROUP,
+    MetricGroup {
+        title: "Other servers",
+        metrics: &[
+            gauge(
+                "mcpd_peers",
+                "Servers of the same routes, this one included, as they were when they were last asked.",
+            )
+            .labelled(&[("state", Values::OneOf(|| PEER_STATES.to_vec()))]),
+            counter(
+                "mcpd_peer_polls_total",
+                "Times that a server of the same routes was asked how it is.",
+            )
+            .labelled(&[("result", Values::OneOf(|| vec!["ok", "failed"]))]),
+            gauge(
+                "mcpd_rebalance_share",
+                "Connections that this server would have if all had as many; 0 before that is known.",
+            ),
+            gauge(
+                "mcpd_rebalance_paused",
+                "1 while rebalancing is on and waits, such as for a server that drains.",
+            ),
+            gauge(
+                "mcpd_services_followed",
+                "Services of Kubernetes whose endpoints are followed.",
+            ),
+            counter(
+                "mcpd_service_watch_failures_total",
+                "Lists and watches of endpoints that failed; what was known stays.",
+            ),
+            counter(
+                "mcpd_service_endpoints_dropped_total",
+                "Endpoints of Services that there was no room for.",
+            ),
         ],
     },
     MetricGroup {

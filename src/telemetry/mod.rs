@@ -6,7 +6,13 @@ mod catalog;
 mod cgroup;
 mod conn;
 mod histogram;
+#[cfg_attr(
+    not(feature = "kubernetes"),
+    expect(dead_code, reason = "its names are on the page of all metrics")
+)]
+mod kubernetes;
 mod log;
+mod peers;
 mod process;
 mod queue;
 mod random;
@@ -22,8 +28,14 @@ pub(crate) use batch::{Batch, FrameCounts};
 pub use catalog::{METRICS, Metric, MetricGroup, MetricKind, Values};
 pub use conn::ConnMetrics;
 pub(crate) use conn::{CloseReason, InFlight, Rejected};
+#[cfg(feature = "kubernetes")]
+pub(crate) use kubernetes::KubernetesMetrics;
 pub(crate) use log::AUDIT;
 pub use log::{LogControl, LogError, LogSettings, LogStyle, init as init_logs};
+pub(crate) use peers::PeerCounts;
+pub use peers::PeerMetrics;
+#[cfg(feature = "kubernetes")]
+pub(crate) use peers::ServiceMetrics;
 pub use process::{Exporter, ProcessMetrics};
 pub use queue::QueueMetrics;
 pub(crate) use queue::ShedReason;

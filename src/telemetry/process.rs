@@ -4,9 +4,10 @@ use super::catalog;
 use super::cgroup::CpuStat;
 use super::conn::ConnMetrics;
 use super::log::LogControl;
+use super::peers::PeerMetrics;
 use super::queue::QueueMetrics;
 use super::upstream::UpstreamCatalog;
-use super::{tls, trace};
+use super::{peers, tls, trace};
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
@@ -22,6 +23,7 @@ pub struct Exporter {
     conn: Mutex<Option<Arc<ConnMetrics>>>,
     queues: Arc<QueueMetrics>,
     upstreams: Arc<UpstreamCatalog>,
+    peers: Arc<PeerMetrics>,
     runtimes: Mutex<Vec<(&'static str, RuntimeMetrics)>>,
     logs: Option<LogControl>,
 }
@@ -41,12 +43,14 @@ impl Exporter {
         catalog::describe();
         trace::register();
         tls::register();
+        peers::register();
         Exporter {
             text: text.clone(),
             process: Collector::default(),
             conn: Mutex::new(None),
             queues: Arc::default(),
             upstreams: Arc::default(),
+            peers: Arc::default(),
             runtimes: Mutex::default(),
             logs: None,
         }
@@ -65,6 +69,11 @@ impl Exporter {
     /// The counts of upstreams that this page shows.
     pub fn upstreams(&self) -> &Arc<UpstreamCatalog> {
         &self.upstreams
+    }
+
+    /// The counts of other servers that this page shows.
+    pub fn peers(&self) -> &Arc<PeerMetrics> {
+        &self.peers
     }
 
     /// Shows these connections' metrics too.
@@ -123,6 +132,7 @@ impl Exporter {
         }
         self.queues.render(&mut text);
         self.upstreams.render(&mut text);
+        self.peers.render(&mut text);
         self.render_busy(&mut text);
         if let Some(stat) = CpuStat::read() {
             stat.render(&mut text);
@@ -181,7 +191,6 @@ impl ProcessMetrics {
     pub fn routes_live(&self, revision: u64) {
         counter!("mcpd_routes_reloads_total", "result" => "ok").increment(1);
         gauge!("mcpd_routes_revision").set(revision as f64);
-        self.routes_confirmed();
     }
 
     /// A route document was refused.
@@ -202,9 +211,9 @@ impl ProcessMetrics {
         }
     }
 
-    /// The store was read, and holds what is live.
-    pub fn routes_confirmed(&self) {
-        gauge!("mcpd_routes_last_confirmed_timestamp_seconds").set(now());
+    /// The store was read at that time, and held what is live.
+    pub fn routes_confirmed(&self, at: SystemTime) {
+        gauge!("mcpd_routes_last_confirmed_timestamp_seconds").set(since_1970(at));
     }
 }
 
@@ -219,8 +228,12 @@ fn result(taken: bool) -> &'static str {
     if taken { "ok" } else { "refused" }
 }
 
-/// Seconds since 1970.
 fn now() -> f64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap_or_default().as_secs_f64()
+    since_1970(SystemTime::now())
+}
+
+/// In seconds.
+fn since_1970(at: SystemTime) -> f64 {
+    let since = at.duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
 }

@@ -94,7 +94,7 @@ impl<T: Transport> Endpoints<T> {
         for _ in 0..MAX_CHOICES {
             let chosen = match key {
                 Some(key) => by_key(&list, key, tried, now),
-                None => less_busy(&list, tried, now, random()),
+                None => less_busy(&list, tried, now, &mut random),
             };
             let Some(chosen) = chosen else { break };
             if let Some(visit) = chosen.enter(now) {
@@ -157,8 +157,12 @@ fn less_busy<'l, T: Transport>(
     list: &'l List<T>,
     tried: &[SocketAddr],
     now: Instant,
-    random: u64,
+    random: &mut impl FnMut() -> u64,
 ) -> Option<&'l Arc<Endpoint<T>>> {
+    if let [only] = list {
+        return Some(only).filter(|only| only.fit(now).is_ok());
+    }
+    let random = random();
     let (a, b) = balance::two_of(list.len(), random);
     // Mostly both are fit, and no list of those who are needs to be made.
     let is_wanted =

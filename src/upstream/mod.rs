@@ -6,7 +6,7 @@
 //! that all requests share) is its [`Transport`], which lives as long as the endpoint does.
 //!
 //! Pure, with the time handed in: `balance`, `breaker`, `ejection`, `limit`, `retry`, `window`. A request's
-//! way through them is `run`; names and addresses are `discover`.
+//! way through them is `run`; names and addresses are `discover`, Services of Kubernetes `service`.
 
 mod attempt;
 mod balance;
@@ -20,9 +20,11 @@ mod limit;
 mod refusal;
 mod retry;
 mod run;
+mod service;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod trip;
 mod upkeep;
 mod window;
 
@@ -38,6 +40,8 @@ pub use limit::AdaptiveSettings;
 pub use refusal::Refusal;
 pub use retry::RetrySettings;
 pub use run::{End, Ran};
+pub use service::{Port, ServiceName, ServicePort, Services, Unasked};
+pub use trip::{Further, Trip};
 
 use crate::telemetry::{UpstreamGauges, UpstreamStats, random_unit};
 use endpoints::Endpoints;
@@ -166,10 +170,6 @@ impl<T: Transport> Upstream<T> {
 
     fn budget(&self) -> MutexGuard<'_, Budget> {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn latest(&self) -> Instant {
-        now() + self.settings.timeout
     }
 
     /// A place for an attempt, and somebody to ask as far as that is known at all.

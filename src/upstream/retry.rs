@@ -42,8 +42,8 @@ pub(super) fn pause(
 ) -> Option<Duration> {
     let may = match fate {
         Fate::NotSent | Fate::Unreached | Fate::Refused { .. } => true,
-        Fate::Unknown => idempotent,
-        Fate::Answered { .. } | Fate::Rejected => false,
+        Fate::Unknown | Fate::TimedOut => idempotent,
+        Fate::Answered { .. } | Fate::Rejected | Fate::GivenUp => false,
     };
     if !may || n >= settings.attempts {
         return None;

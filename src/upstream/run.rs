@@ -5,12 +5,13 @@ use super::endpoint::{Transport, Visit};
 use super::endpoints::Nobody;
 use super::refusal::Refusal;
 use super::retry;
+use super::trip::Entered;
 use super::{Order, Upstream};
 use crate::telemetry::{AttemptOutcome, random_unit};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// What came of a request.
@@ -35,7 +36,7 @@ pub enum End<A> {
 }
 
 /// One round: an attempt, perhaps with a hedge.
-enum Round<A> {
+pub(super) enum Round<A> {
     Tried(Tried<A>),
     TimedOut { sent: bool },
     Refused(Refusal),
@@ -43,11 +44,14 @@ enum Round<A> {
 
 impl<A> Round<A> {
     /// Whether nothing better is to be had.
-    fn is_final(&self) -> bool {
+    pub(super) fn is_final(&self) -> bool {
         let Round::Tried(tried) = self else {
             return false;
         };
-        matches!(tried.fate, Fate::Answered { .. } | Fate::Rejected)
+        matches!(
+            tried.fate,
+            Fate::Answered { .. } | Fate::Rejected | Fate::GivenUp
+        )
     }
 
     /// What its end says about the request.
@@ -60,7 +64,7 @@ impl<A> Round<A> {
         }
     }
 
-    fn end(self) -> End<A> {
+    pub(super) fn end(self) -> End<A> {
         match self {
             Round::Tried(tried) => End::Answer(tried.answer),
             Round::TimedOut { .. } => End::TimedOut,
@@ -71,20 +75,27 @@ impl<A> Round<A> {
 
 /// What is known of a request over all its attempts.
 #[derive(Default)]
-struct Journey {
+pub(super) struct Journey {
     tried: Mutex<Vec<SocketAddr>>,
     unknown: AtomicBool,
 }
 
 impl Journey {
-    fn tried(&self) -> Vec<SocketAddr> {
-        let tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        tried.clone()
+    /// Who was asked, to be held while somebody else is chosen.
+    fn tried(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ask(&self, addr: SocketAddr) {
-        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        tried.push(addr);
+    pub(super) fn ask(&self, addr: SocketAddr) {
+        self.tried().push(addr);
+    }
+
+    fn is_unknown(&self) -> bool {
+        self.unknown.load(Ordering::Acquire)
+    }
+
+    pub(super) fn add_unknown(&self, unknown: bool) {
+        self.unknown.fetch_or(unknown, Ordering::AcqRel);
     }
 }
 
@@ -100,31 +111,10 @@ struct Under<'r, T: Transport> {
 impl<T: Transport> Under<'_, T> {
     /// It ended; `None` is a timeout.
     fn end(mut self, fate: Option<Fate>) {
-        let sent = self.sent.is_set();
-        let (outcome, unknown) = match fate {
-            Some(Fate::Answered { well: true }) => (AttemptOutcome::Answered, false),
-            Some(Fate::Answered { well: false }) => (AttemptOutcome::Failed, false),
-            Some(Fate::Refused { .. } | Fate::Rejected) => (AttemptOutcome::Refused, false),
-            Some(Fate::NotSent | Fate::Unreached) => (AttemptOutcome::NotSent, false),
-            Some(Fate::Unknown) => (AttemptOutcome::Unknown, true),
-            None if sent => (AttemptOutcome::TimedOut, true),
-            None => (AttemptOutcome::NotSent, false),
-        };
-        self.journey.unknown.fetch_or(unknown, Ordering::AcqRel);
-        self.upstream.stats.attempt(outcome);
-        let now = super::now();
-        let took = now.saturating_duration_since(self.began);
-        let lost = unknown || outcome == AttemptOutcome::NotSent;
-        self.upstream.slots.ended((!lost).then_some(took));
-        if outcome == AttemptOutcome::NotSent {
-            // It may be somewhere else by now.
-            self.upstream.look_again();
-        }
         if let Some(visit) = self.visit.take() {
-            let endpoint = Arc::clone(&visit.endpoint);
-            if visit.end(fate, now) {
-                self.upstream.eject(&endpoint, now);
-            }
+            let sent = self.sent.is_set();
+            let unknown = self.upstream.ended(visit, fate, sent, self.began);
+            self.journey.add_unknown(unknown);
         }
     }
 }
@@ -132,8 +122,7 @@ impl<T: Transport> Under<'_, T> {
 impl<T: Transport> Drop for Under<'_, T> {
     fn drop(&mut self) {
         if self.visit.is_some() {
-            let sent = self.sent.is_set();
-            self.journey.unknown.fetch_or(sent, Ordering::AcqRel);
+            self.journey.add_unknown(self.sent.is_set());
             self.upstream.stats.attempt(AttemptOutcome::Dropped);
         }
     }
@@ -170,18 +159,39 @@ impl<T: Transport> Upstream<T> {
         F: Fn(Try<T>) -> Fut,
         Fut: Future<Output = Tried<A>>,
     {
-        self.start();
-        self.budget().request(super::now());
-        let order = Order {
-            deadline: order.deadline.min(self.latest()),
-            ..order
-        };
+        self.set_out(order).run(attempt).await
+    }
+
+    /// All attempts; the first one has its place already, if there was one at once.
+    pub(super) async fn rounds<A, F, Fut>(
+        &self,
+        order: &Order,
+        entered: Option<Entered<T>>,
+        attempt: F,
+    ) -> Ran<A>
+    where
+        F: Fn(Try<T>) -> Fut,
+        Fut: Future<Output = Tried<A>>,
+    {
         let journey = Journey::default();
-        let mut last = None;
-        let mut n = 0;
+        let first = self.round(order, &journey, entered, &attempt).await;
+        self.further(order, journey, first, attempt).await
+    }
+
+    /// What follows the first round, which has ended.
+    pub(super) async fn further<A, F, Fut>(
+        &self,
+        order: &Order,
+        journey: Journey,
+        first: Round<A>,
+        attempt: F,
+    ) -> Ran<A>
+    where
+        F: Fn(Try<T>) -> Fut,
+        Fut: Future<Output = Tried<A>>,
+    {
+        let (mut round, mut last, mut n) = (first, None, 1);
         let end = loop {
-            n += 1;
-            let round = self.round(&order, &journey, &attempt).await;
             let Some(fate) = round.fate() else {
                 // What a retry is refused for says less than what came before.
                 break last.unwrap_or(round).end();
@@ -197,8 +207,10 @@ impl<T: Transport> Upstream<T> {
             tokio::time::sleep(pause).await;
             leave.sent();
             last = Some(round);
+            n += 1;
+            round = self.round(order, &journey, None, &attempt).await;
         };
-        let unknown = journey.unknown.load(Ordering::Acquire);
+        let unknown = journey.is_unknown();
         Ran { end, unknown }
     }
 
@@ -208,12 +220,18 @@ impl<T: Transport> Upstream<T> {
     }
 
     /// An attempt, and a second one beside it if the first takes long and hedging is asked for.
-    async fn round<A, F, Fut>(&self, order: &Order, journey: &Journey, attempt: &F) -> Round<A>
+    async fn round<A, F, Fut>(
+        &self,
+        order: &Order,
+        journey: &Journey,
+        entered: Option<Entered<T>>,
+        attempt: &F,
+    ) -> Round<A>
     where
         F: Fn(Try<T>) -> Fut,
         Fut: Future<Output = Tried<A>>,
     {
-        let first = self.once(order, journey, attempt, true);
+        let first = self.once(order, journey, entered, attempt, true);
         let Some(after) = self.settings.hedge.filter(|_| self.settings.idempotent) else {
             return first.await;
         };
@@ -227,7 +245,7 @@ impl<T: Transport> Upstream<T> {
             return first.await;
         };
         leave.sent();
-        let mut second = pin!(self.once(order, journey, attempt, false));
+        let mut second = pin!(self.once(order, journey, None, attempt, false));
         tokio::select! {
             biased;
             round = &mut first => better(round, second).await,
@@ -240,6 +258,7 @@ impl<T: Transport> Upstream<T> {
         &self,
         order: &Order,
         journey: &Journey,
+        entered: Option<Entered<T>>,
         attempt: &F,
         waits: bool,
     ) -> Round<A>
@@ -247,42 +266,54 @@ impl<T: Transport> Upstream<T> {
         F: Fn(Try<T>) -> Fut,
         Fut: Future<Output = Tried<A>>,
     {
-        let _slot = match self.place(order, waits).await {
-            Ok(slot) => slot,
+        let entered = match entered {
+            Some(entered) => Ok(entered),
+            None => self.enter(order, journey, waits).await,
+        };
+        let Entered {
+            visit,
+            _slot,
+            began,
+        } = match entered {
+            Ok(entered) => entered,
             Err(refusal) => return Round::Refused(refusal),
         };
-        let now = super::now();
-        let key = order.key;
-        let entered = self
-            .endpoints
-            .enter(key, &journey.tried(), now, super::random_bits);
-        let visit = match entered {
-            Ok(visit) => visit,
-            Err(Nobody::There) => return Round::Refused(Refusal::NoEndpoint),
-            Err(Nobody::Open(retry_after)) => {
-                return Round::Refused(Refusal::CircuitOpen { retry_after });
-            }
-        };
         journey.ask(visit.endpoint.addr);
-        let until = order.deadline.min(now + self.settings.try_timeout);
+        let until = self.until(order, began);
         let given = Try::new(Arc::clone(&visit.endpoint), until);
         let under = Under {
             upstream: self,
             journey,
             visit: Some(visit),
             sent: given.sent().clone(),
-            began: now,
+            began,
         };
-        match tokio::time::timeout_at(until.into(), attempt(given)).await {
-            Ok(tried) => {
+        match under.sent.within(until, attempt(given)).await {
+            Some(tried) if tried.fate != Fate::TimedOut => {
                 under.end(Some(tried.fate));
                 Round::Tried(tried)
             }
-            Err(_) => {
+            _ => {
                 let sent = under.sent.is_set();
                 under.end(None);
                 Round::TimedOut { sent }
             }
+        }
+    }
+
+    /// A place and somebody to ask, once there is both.
+    async fn enter(
+        &self,
+        order: &Order,
+        journey: &Journey,
+        waits: bool,
+    ) -> Result<Entered<T>, Refusal> {
+        let slot = self.place(order, waits).await?;
+        let now = super::now();
+        match self.choose(order, &journey.tried(), now) {
+            Ok(visit) => Ok(Entered::new(visit, slot, now)),
+            Err(Nobody::There) => Err(Refusal::NoEndpoint),
+            Err(Nobody::Open(retry_after)) => Err(Refusal::CircuitOpen { retry_after }),
         }
     }
 }

@@ -45,9 +45,11 @@ impl<T: Transport> Upstream<T> {
     /// Begins to look for endpoints, on the runtime this is called from; ends when the upstream is
     /// dropped. Does nothing the second time.
     pub fn start(self: &Arc<Self>) {
-        if !self.upkeep.started.swap(true, Ordering::AcqRel) {
+        let started = &self.upkeep.started;
+        if !started.load(Ordering::Relaxed) && !started.swap(true, Ordering::AcqRel) {
             let (weak, again) = (Arc::downgrade(self), Arc::clone(&self.upkeep.again));
-            tokio::spawn(keep(weak, again));
+            let discover = Arc::clone(&self.upkeep.discover);
+            tokio::spawn(keep(weak, discover, again));
             // Not before: one that is made and never used must not stand for the one that is.
             let weak = Arc::downgrade(self);
             let look = move || weak.upgrade().map(|one| one.gauges()).unwrap_or_default();
@@ -79,7 +81,11 @@ impl<T: Transport> Upstream<T> {
     }
 }
 
-async fn keep<T: Transport>(upstream: Weak<Upstream<T>>, again: Arc<Notify>) {
+async fn keep<T: Transport>(
+    upstream: Weak<Upstream<T>>,
+    discover: Arc<dyn Discover>,
+    again: Arc<Notify>,
+) {
     let mut due = super::now();
     let mut wanted = false;
     loop {
@@ -96,10 +102,14 @@ async fn keep<T: Transport>(upstream: Weak<Upstream<T>>, again: Arc<Notify>) {
                 endpoint.transport.upkeep(now);
             }
         }
-        tokio::time::sleep(EVERY).await;
-        // A wish that came meanwhile is kept by the notifier.
-        wanted = tokio::time::timeout(Duration::ZERO, again.notified())
-            .await
-            .is_ok();
+        wanted = tokio::select! {
+            // News is taken at once…
+            () = discover.changed() => true,
+            // …and a wish that came meanwhile is kept by the notifier.
+            () = tokio::time::sleep(EVERY) => {
+                let wished = tokio::time::timeout(Duration::ZERO, again.notified());
+                wished.await.is_ok()
+            }
+        };
     }
 }

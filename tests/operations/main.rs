@@ -11,6 +11,7 @@ mod support;
 
 mod client;
 mod config;
+mod copies;
 mod drain;
 mod embedded;
 mod functions;
@@ -22,6 +23,7 @@ mod load;
 mod logs;
 mod metrics_page;
 mod output;
+mod peers;
 mod reload;
 mod restarts;
 mod routes;

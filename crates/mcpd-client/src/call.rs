@@ -5,6 +5,7 @@ use crate::driver::now;
 use crate::error::{Error, Result};
 use crate::exchange::{Attempt, Ticket};
 use crate::reply::Answer;
+use crate::request::Request;
 use crate::shared::{Place, Shared};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -26,6 +27,33 @@ impl Connection {
                 self.call_in(place, attempt, now()).await
             }
         }
+    }
+
+    /// Sends a request at once; `None` where that cannot be, as it would have to wait for its place or
+    /// for room to write, or the connection takes nothing new: [`Connection::send`] then does it, or says
+    /// why not. The waker of `cx` is woken when there is an answer, of use until `until`.
+    ///
+    /// # Errors
+    /// Those of [`Connection::send`] that need no waiting.
+    pub fn try_send(
+        &self,
+        request: &Request,
+        until: Instant,
+        cx: &Context<'_>,
+    ) -> Option<Result<Sending>> {
+        let shared = self.shared();
+        let place = shared.try_place().ok()?;
+        let attempt = Attempt::plain(&request.parts, Some(until));
+        let checked = request.parts.check();
+        let ticket = match checked.and_then(|()| submit(shared, &attempt, now(), false, cx)) {
+            Ok(ticket) => ticket?,
+            Err(error) => return Some(Err(error)),
+        };
+        place.used();
+        Some(Ok(Sending {
+            connection: self.clone(),
+            ticket: Some(ticket),
+        }))
     }
 
     /// Sends a request in the place that is held for it, and waits for its final answer. `began` is
@@ -126,25 +154,71 @@ impl Future for Waiting<'_> {
         if std::mem::take(&mut self.sent_now) {
             return Poll::Pending;
         }
-        let Some(ticket) = &self.ticket else {
-            return Poll::Pending;
-        };
-        let (answer, _old) = self.shared.exchange().poll(ticket, cx.waker());
-        if answer.is_ready() {
-            self.ticket = None;
-        }
-        answer
+        look(self.shared, &mut self.ticket, cx)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            let mut exchange = self.shared.exchange();
-            let waker = exchange.give_up(&ticket);
-            if waker.is_some() {
-                self.shared.poke_with(exchange);
-            }
+        give_up(self.shared, &mut self.ticket);
+    }
+}
+
+/// A request that has gone out by [`Connection::try_send`]: a future of its answer. Dropping it gives
+/// the request up.
+#[derive(Debug)]
+#[must_use = "a request whose answer nobody waits for is cancelled"]
+pub struct Sending {
+    connection: Connection,
+    ticket: Option<Ticket>,
+}
+
+impl Sending {
+    /// Asks the server to stop the work on it. Its answer still comes, when the work has stopped: CANCELLED,
+    /// unless it was too late for that.
+    pub fn cancel(&mut self) {
+        if let Some(ticket) = &self.ticket {
+            let shared = self.connection.shared();
+            let mut exchange = shared.exchange();
+            exchange.cancel(ticket);
+            shared.poke_with(exchange);
+        }
+    }
+}
+
+impl Future for Sending {
+    type Output = Result<Answer>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Answer>> {
+        let Sending { connection, ticket } = &mut *self;
+        look(connection.shared(), ticket, cx)
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        give_up(self.connection.shared(), &mut self.ticket);
+    }
+}
+
+/// Takes the answer if it is there.
+fn look(shared: &Shared, ticket: &mut Option<Ticket>, cx: &Context<'_>) -> Poll<Result<Answer>> {
+    let Some(held) = ticket else {
+        return Poll::Pending;
+    };
+    let (answer, _old) = shared.exchange().poll(held, cx.waker());
+    if answer.is_ready() {
+        *ticket = None;
+    }
+    answer
+}
+
+fn give_up(shared: &Shared, ticket: &mut Option<Ticket>) {
+    if let Some(ticket) = ticket.take() {
+        let mut exchange = shared.exchange();
+        let waker = exchange.give_up(&ticket);
+        if waker.is_some() {
+            shared.poke_with(exchange);
         }
     }
 }

@@ -4,9 +4,11 @@ use crate::address;
 use crate::connector::{Connector, Io, Stream, Target};
 use crate::driver::{Driver, now};
 use crate::error::{Error, ErrorClass, Result};
-use crate::exchange::Exchange;
+use crate::exchange::{Attempt, Exchange};
+use crate::home;
 use crate::options::ConnectOptions;
-use crate::request::RequestBuilder;
+use crate::reply::Answer;
+use crate::request::{Request, RequestBuilder};
 use crate::shared::Shared;
 use crate::state::{ServerInfo, State};
 #[cfg(feature = "tls")]
@@ -92,6 +94,10 @@ impl Connection {
                 Error::connect(text).with_source(Arc::new(error))
             };
             let stream = TcpStream::connect((place.host, place.port)).await;
+            let stream = match &options.home {
+                Some(home) => stream.and_then(|stream| home::moved(stream, home)),
+                None => stream,
+            };
             let stream = Stream::tcp(stream.map_err(failed)?);
             Connection::over(stream, place.host, &options, hello).await
         };
@@ -179,12 +185,12 @@ impl Connection {
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let session = Client::new(options.session(), now());
-        let exchange = Exchange::new(session, options.write_buffer);
+        let exchange = Exchange::new(session, options.write_buffer, options.grace);
         // If this future is dropped, so is the holder, and the task ends for want of handles.
         let shared = Holder(Arc::new(Shared::new(exchange)));
         let (opened, server) = oneshot::channel();
         let driver = Driver::new(stream, options, hello, shared.0.clone(), opened);
-        tokio::spawn(driver.run());
+        home::spawn(options.home.as_ref(), driver.run());
         // Without an answer the task has ended.
         let server = server.await;
         let server = server.map_err(|_| shared.0.closed().connect_error())?;
@@ -194,6 +200,17 @@ impl Connection {
     /// Begins a request to a topic; [`RequestBuilder::send`] sends it.
     pub fn request(&self, topic: impl AsRef<str>) -> RequestBuilder {
         RequestBuilder::to(self.clone(), topic.as_ref())
+    }
+
+    /// Sends a request that was made before and waits for its final answer, of use until then: for
+    /// whoever may have to send it again, to another server. Otherwise as [`RequestBuilder::send`].
+    ///
+    /// # Errors
+    /// Those of [`RequestBuilder::send`].
+    pub async fn send(&self, request: &Request, until: std::time::Instant) -> Result<Answer> {
+        request.parts.check()?;
+        let attempt = Attempt::plain(&request.parts, Some(until));
+        self.call(&attempt, now()).await
     }
 
     /// Asks the server for a sign of life and gives the time it took. When a heartbeat is on its way

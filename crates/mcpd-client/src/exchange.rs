@@ -21,10 +21,6 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// How much longer than the server one waits here: its own answer to a request out of time says
-/// more than silence does.
-const GRACE: Duration = Duration::from_millis(250);
-
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) session: Client,
@@ -36,6 +32,8 @@ pub(crate) struct Exchange {
     writing: usize,
     /// Bytes that may wait to be written before callers wait.
     write_buffer: usize,
+    /// How much longer than the server one waits here.
+    grace: Duration,
     /// Callers that wait for room, in an order of their own.
     queued: usize,
     /// A caller gave up since the task last looked.
@@ -93,7 +91,7 @@ impl<'a> Attempt<'a> {
 }
 
 impl Exchange {
-    pub(crate) fn new(session: Client, write_buffer: usize) -> Exchange {
+    pub(crate) fn new(session: Client, write_buffer: usize, grace: Duration) -> Exchange {
         Exchange {
             session,
             outbox: Outbox::default(),
@@ -101,6 +99,7 @@ impl Exchange {
             pings: Vec::new(),
             writing: 0,
             write_buffer,
+            grace,
             queued: 0,
             gave_up: false,
             forsaken: false,
@@ -155,7 +154,7 @@ impl Exchange {
         self.meta = meta;
         let seq = seq?;
         self.outbox.body(&parts.body);
-        let until = attempt.deadline.and_then(|at| at.checked_add(GRACE));
+        let until = attempt.deadline.and_then(|at| at.checked_add(self.grace));
         Ok(Some(self.calls.insert(seq, waker, until)))
     }
 
@@ -198,6 +197,11 @@ impl Exchange {
         let waker = self.calls.give_up(ticket);
         self.gave_up |= waker.is_some();
         waker
+    }
+
+    /// A caller wants the work on its request to stop; the task is to hear of it.
+    pub(crate) fn cancel(&mut self, ticket: &Ticket) {
+        self.gave_up |= self.calls.unwant(ticket);
     }
 
     /// One caller more or less waits for room.
@@ -276,7 +280,7 @@ impl Exchange {
         self.calls.deadline()
     }
 
-    /// Adds CANCELs for up to `most` requests that nobody waits for; says how many.
+    /// Adds CANCELs for up to `most` requests that nobody wants any more; says how many.
     pub(crate) fn cancel_forsaken(&mut self, most: usize) -> usize {
         let forsaken = self.calls.forsaken(most);
         for seq in &forsaken {

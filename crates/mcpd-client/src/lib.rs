@@ -45,6 +45,7 @@ mod driver;
 mod error;
 mod exchange;
 mod file;
+mod home;
 mod options;
 mod pool;
 mod random;
@@ -61,6 +62,7 @@ mod throttle;
 mod tls;
 mod trace;
 
+pub use call::Sending;
 pub use client::{Client, ClientBuilder, Notifier};
 pub use connection::Connection;
 pub use connector::{BoxFuture, Connector, Stream, Target, TcpConnector};

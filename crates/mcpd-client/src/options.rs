@@ -10,6 +10,7 @@ use mcpd_proto::session::{ClientSettings, HeartbeatSettings};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 /// Time for a connection to be opened, its HELLO included: a server that takes longer is of no use
 /// to a caller who could try another.
@@ -24,6 +25,9 @@ const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 const WRITE_BUFFER: usize = 256 * 1024;
 /// Smallest limit on payloads: an ERROR with as much metadata and text as it may have fits.
 const LEAST_PAYLOAD: u32 = 32 * 1024;
+/// How much longer than the server one waits here: its own answer to a request out of time says more
+/// than silence does.
+const GRACE: Duration = Duration::from_millis(250);
 /// What the server is told of this library.
 const AGENT: &str = concat!("mcpd-client/", env!("CARGO_PKG_VERSION"));
 
@@ -52,6 +56,8 @@ pub struct ConnectOptions {
     pub(crate) connect_timeout: Duration,
     pub(crate) write_timeout: Duration,
     pub(crate) write_buffer: usize,
+    pub(crate) grace: Duration,
+    pub(crate) home: Option<Handle>,
 }
 
 impl Default for ConnectOptions {
@@ -69,6 +75,8 @@ impl Default for ConnectOptions {
             connect_timeout: CONNECT_TIMEOUT,
             write_timeout: WRITE_TIMEOUT,
             write_buffer: WRITE_BUFFER,
+            grace: GRACE,
+            home: None,
         }
     }
 }
@@ -149,6 +157,22 @@ impl ConnectOptions {
     /// Bytes waiting to be written before calls wait, too (default 256 KiB). One frame may go over.
     pub fn write_buffer(mut self, bytes: usize) -> ConnectOptions {
         self.write_buffer = bytes.max(1);
+        self
+    }
+
+    /// How much longer than its timeout a request waits for its answer (default 250 ms), so that the
+    /// server can still say what became of it.
+    pub fn grace(mut self, grace: Duration) -> ConnectOptions {
+        self.grace = grace;
+        self
+    }
+
+    /// The runtime that the connection lives on once it is there (default: the one it is opened on).
+    /// Callers on a thread of that runtime share it with their connection: asking and being answered
+    /// wakes no other thread. It has to wait for sockets and need not know time, which passes on the
+    /// runtime that the connection is opened on. Streams that are given stay where they are.
+    pub fn home(mut self, runtime: Handle) -> ConnectOptions {
+        self.home = Some(runtime);
         self
     }
 
@@ -290,6 +314,8 @@ impl fmt::Debug for ConnectOptions {
             .field("connect_timeout", &self.connect_timeout)
             .field("write_timeout", &self.write_timeout)
             .field("write_buffer", &self.write_buffer)
+            .field("grace", &self.grace)
+            .field("home", &self.home)
             .finish()
     }
 }

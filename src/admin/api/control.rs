@@ -5,6 +5,7 @@ use crate::handler::TopicSeen;
 use crate::router::document::{Document, ETag, Problems};
 use crate::router::store::StoreError;
 use crate::upstream::EndpointView;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -120,6 +121,50 @@ pub enum WriteError {
     Unknown,
 }
 
+/// Whether all servers have what was written.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Arrived {
+    /// They have, as far as they serve.
+    pub converged: bool,
+    /// Those that have not, at most 1000.
+    pub stragglers: Vec<Straggler>,
+    /// Why it is not known who has it, when it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A server that does not have what was written.
+#[derive(Debug, Clone, Serialize)]
+pub struct Straggler {
+    /// Its pod, else its SERVER_ID, else its address.
+    pub server: String,
+    /// Its sidecar port.
+    pub address: String,
+    /// The node that it is on, as far as that is known.
+    pub node: Option<String>,
+    /// The revision that it has.
+    pub revision: Option<u64>,
+    /// Why that is not known, when it is not.
+    pub problem: Option<String>,
+}
+
+/// How connections are shared out among the servers.
+#[derive(Debug, Clone, Serialize)]
+pub struct RebalanceView {
+    /// `level`, `shedding` or `paused`.
+    pub state: &'static str,
+    /// Why it is paused.
+    pub reason: Option<&'static str>,
+    /// Servers, when they were last asked.
+    pub servers: Option<usize>,
+    /// Connections that each would have if all had as many.
+    pub share: Option<f64>,
+    /// Connections here that were not asked to move.
+    pub kept: usize,
+    /// Connections that were asked to move since the start.
+    pub asked_to_move: u64,
+}
+
 /// A handler.
 #[derive(Debug, Clone)]
 pub struct HandlerView {
@@ -225,6 +270,12 @@ pub trait Control: Send + Sync + 'static {
     fn change(&self, change: Change, patience: Duration)
     -> Answer<'_, Result<Written, WriteError>>;
 
+    /// Waits until all servers have the routes of this hash, but not for longer than `patience`.
+    fn converged<'a>(&'a self, hash: &'a str, patience: Duration) -> Answer<'a, Arrived>;
+
+    /// Whether routes can be changed here at all: some stores are others' to write.
+    fn may_change(&self) -> bool;
+
     /// Every principal, in the order of their document.
     fn principals(&self) -> Vec<PrincipalView>;
     /// The handlers in the order of their names.
@@ -250,6 +301,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// How the drain is getting on, if there is one.
     fn draining(&self) -> Option<DrainView>;
+
+    /// How connections are shared out, where that is looked after.
+    fn rebalance(&self) -> Option<RebalanceView>;
 
     /// Requests that are being worked on.
     fn in_flight(&self) -> u64;

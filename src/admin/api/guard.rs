@@ -3,7 +3,7 @@
 
 use super::problem::Problem;
 use super::tokens::{Scope, Scopes, Tokens};
-use super::{Api, body};
+use super::{Api, body, wait};
 use crate::admin::PeerAddr;
 use crate::telemetry::AUDIT;
 use axum::extract::{Request, State};
@@ -92,14 +92,15 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
             .into_response();
     };
     if is_reading(request.method()) {
-        return answer(request, next, rules.timeout, place).await;
+        return answer(request, next, rules.timeout, Duration::ZERO, place).await;
     }
+    let waits = wait::longest(request.uri());
     // A change that has begun goes on when its client has gone: it keeps its place until it is
     // through, and has its line.
     let changing = tokio::spawn(async move {
         // With its query: a dry run is no change.
         let (method, path) = (request.method().clone(), request.uri().to_string());
-        let response = answer(request, next, rules.timeout, place).await;
+        let response = answer(request, next, rules.timeout, waits, place).await;
         audit(&who, peer, &method, &path, response.status().as_u16());
         response
     });
@@ -109,11 +110,18 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
     })
 }
 
-async fn answer(mut request: Request, next: Next, timeout: Duration, _place: Place) -> Response {
+/// `waits` is for what comes after the work: the others, who may take their time.
+async fn answer(
+    mut request: Request,
+    next: Next,
+    timeout: Duration,
+    waits: Duration,
+    _place: Place,
+) -> Response {
     let deadline = Deadline(Instant::now() + timeout);
     request.extensions_mut().insert(deadline);
     // Everything minds the deadline by itself; this is for what nobody thought of.
-    let grace = timeout + Duration::from_secs(1);
+    let grace = timeout + waits + Duration::from_secs(1);
     match tokio::time::timeout(grace, next.run(request)).await {
         Ok(response) => explained(response),
         Err(_) => {
@@ -312,7 +320,8 @@ fn unauthorized(text: &str, challenge: &str) -> Problem {
 
 /// The answers that the router gives by itself, as problem documents.
 fn explained(response: Response) -> Response {
-    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+    let says_which = response.headers().contains_key(header::ALLOW);
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED || says_which {
         return response;
     }
     // Which ones it knows is in the header Allow, which the router adds after this.

@@ -17,10 +17,12 @@ mod state;
 mod tokens;
 mod tuning;
 mod version;
+mod wait;
 
 pub use control::{
-    Answer, Change, Control, DrainView, Edit, EndpointAction, HandlerLoad, HandlerView, NoEndpoint,
-    Precondition, Refused, Setting, UpstreamView, Version, WriteError, Written,
+    Answer, Arrived, Change, Control, DrainView, Edit, EndpointAction, HandlerLoad, HandlerView,
+    NoEndpoint, Precondition, RebalanceView, Refused, Setting, Straggler, UpstreamView, Version,
+    WriteError, Written,
 };
 pub use guard::{Loopback, Rules};
 pub use sampling::Rates;

@@ -1,8 +1,9 @@
 //! `routes`: the document as a whole, and one route of it by name.
 
-use super::control::{Change, Edit, Precondition, Refused, Version, WriteError, Written};
+use super::control::{Arrived, Change, Edit, Precondition, Refused, Version, WriteError, Written};
 use super::guard::Deadline;
 use super::problem::{FieldError, Problem};
+use super::wait::{self, Whom};
 use super::{Api, body, offload, version};
 use crate::router::document::{self, Document, ParseOptions, Problems, RouteSpec, is_name};
 use crate::router::store::StoreErrorKind;
@@ -14,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const YAML: &str = "application/yaml";
 const JSON: &str = "application/json";
@@ -39,6 +40,16 @@ pub(super) struct HowToWrite {
     dry_run: bool,
     #[serde(default = "strictly")]
     strict: bool,
+    wait: Option<Whom>,
+    timeout: Option<String>,
+}
+
+impl HowToWrite {
+    /// How long the answer may wait for all servers, if it is to.
+    fn patience(&self) -> Result<Option<Duration>, Problem> {
+        let patience = wait::patience(self.wait, self.timeout.as_deref());
+        Ok(patience?.filter(|_| !self.dry_run))
+    }
 }
 
 fn strictly() -> bool {
@@ -56,6 +67,9 @@ struct Outcome {
     dry_run: bool,
     changes: Changes,
     warnings: Vec<FieldError>,
+    /// Of a write that was to wait for all servers.
+    #[serde(flatten)]
+    arrived: Option<Arrived>,
 }
 
 /// What differs, by name.
@@ -76,6 +90,17 @@ fn route_name(name: Result<Path<String>, PathRejection>) -> Result<String, Probl
     name.filter(|name| is_name(name)).ok_or_else(|| {
         Problem::bad_request("this is no name of a route; names are [a-z0-9._-]{1,63}")
     })
+}
+
+/// Nothing of a write is looked at where nothing may be written.
+fn writable(api: &Api) -> Result<(), Problem> {
+    if api.control.may_change() {
+        return Ok(());
+    }
+    let text =
+        "the routes are declared elsewhere (kubernetes.mode: declarative); change them there";
+    let refused = Problem::new(StatusCode::METHOD_NOT_ALLOWED, text);
+    Err(refused.with(header::ALLOW, "GET, HEAD"))
 }
 
 async fn current(api: &Api) -> Result<Arc<Version>, Problem> {
@@ -146,7 +171,9 @@ pub(super) async fn put_all(
     how: Result<Query<HowToWrite>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    writable(&api)?;
     let how = query(how)?;
+    let patience = how.patience()?;
     let precondition = version::precondition(request.headers())?;
     if precondition == Precondition::None {
         return Err(version::required());
@@ -162,7 +189,8 @@ pub(super) async fn put_all(
         edit,
         dry_run: how.dry_run,
     };
-    write(&api, change, deadline, None, &loaded.warnings).await
+    let times = (deadline, patience);
+    write(&api, change, times, None, &loaded.warnings).await
 }
 
 /// PUT `routes/{name}`.
@@ -172,7 +200,9 @@ pub(super) async fn put_one(
     how: Result<Query<HowToWrite>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    writable(&api)?;
     let (name, how) = (route_name(name)?, query(how)?);
+    let patience = how.patience()?;
     let precondition = version::precondition(request.headers())?;
     let (deadline, body) = document_body(&api, request).await?;
     let (options, named) = (api.parse_options(how.strict), name.clone());
@@ -189,7 +219,8 @@ pub(super) async fn put_one(
         edit,
         dry_run: how.dry_run,
     };
-    write(&api, change, deadline, Some(&name), &warnings).await
+    let times = (deadline, patience);
+    write(&api, change, times, Some(&name), &warnings).await
 }
 
 fn put_into(
@@ -224,7 +255,9 @@ pub(super) async fn delete_one(
     how: Result<Query<HowToWrite>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    writable(&api)?;
     let (name, how) = (route_name(name)?, query(how)?);
+    let patience = how.patience()?;
     let precondition = version::precondition(request.headers())?;
     if precondition == Precondition::Absent {
         return Err(Problem::bad_request(
@@ -247,7 +280,8 @@ pub(super) async fn delete_one(
         edit,
         dry_run: how.dry_run,
     };
-    write(&api, change, deadline, Some(&name), &Problems::default()).await
+    let times = (deadline, patience);
+    write(&api, change, times, Some(&name), &Problems::default()).await
 }
 
 fn deadline(request: &Request) -> Deadline {
@@ -279,7 +313,7 @@ async fn document_body(
 async fn write(
     api: &Api,
     change: Change,
-    deadline: Deadline,
+    (deadline, patience): (Deadline, Option<Duration>),
     name: Option<&str>,
     warnings: &Problems,
 ) -> Result<Response, Problem> {
@@ -288,12 +322,24 @@ async fn write(
     let written = written.map_err(|error| failed(error, name))?;
     let tag = [(header::ETAG, written.after.etag.to_string())];
     let warnings = FieldError::list(warnings);
-    let outcome =
-        offload(move || Json(outcome(&written, dry_run, warnings)).into_response()).await?;
-    Ok((tag, outcome).into_response())
+    let arrived = match patience {
+        Some(patience) => Some(api.control.converged(&written.after.hash, patience).await),
+        None => None,
+    };
+    let status = match &arrived {
+        Some(arrived) if !arrived.converged => StatusCode::ACCEPTED,
+        _ => StatusCode::OK,
+    };
+    let told = move || Json(outcome(&written, dry_run, warnings, arrived)).into_response();
+    Ok((status, tag, offload(told).await?).into_response())
 }
 
-fn outcome(written: &Written, dry_run: bool, warnings: Vec<FieldError>) -> Outcome {
+fn outcome(
+    written: &Written,
+    dry_run: bool,
+    warnings: Vec<FieldError>,
+    arrived: Option<Arrived>,
+) -> Outcome {
     let after = &written.after;
     let before = written.before.as_ref().map(|before| &before.document);
     Outcome {
@@ -308,6 +354,7 @@ fn outcome(written: &Written, dry_run: bool, warnings: Vec<FieldError>) -> Outco
             false => Changes::default(),
         },
         warnings,
+        arrived,
     }
 }
 

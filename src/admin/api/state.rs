@@ -1,6 +1,6 @@
 //! `state` and `drain`: what the process is doing, and stopping it in order.
 
-use super::control::DrainView;
+use super::control::{DrainView, RebalanceView};
 use super::guard::Deadline;
 use super::problem::Problem;
 use super::{Api, body};
@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// Everything about the process as a whole.
 #[derive(Serialize)]
@@ -24,6 +24,7 @@ pub(super) struct Shown {
     ready: bool,
     history: Vec<Transition>,
     drain: Option<Drain>,
+    rebalance: Option<RebalanceView>,
     routes: Routes,
     connections: usize,
     uptime_seconds: f64,
@@ -49,6 +50,14 @@ struct Routes {
     source: Option<String>,
     count: usize,
     problem: Option<String>,
+    /// `file`, `memory` or `kubernetes`.
+    store: &'static str,
+    /// The resourceVersion of the ConfigMap that was seen last.
+    resource_version: Option<String>,
+    /// When the store last said that it holds the live routes.
+    last_confirmed: Option<String>,
+    /// Why the store cannot be asked at present.
+    unreachable: Option<String>,
 }
 
 /// GET `state`.
@@ -70,6 +79,7 @@ fn show(api: &Api) -> Shown {
         ready: health::is_ready(status),
         history,
         drain: api.control.draining().map(|drain| show_drain(api, drain)),
+        rebalance: api.control.rebalance(),
         routes: Routes {
             etag: routes.etag.map(|etag| etag.to_string()),
             revision: routes.revision,
@@ -77,10 +87,18 @@ fn show(api: &Api) -> Shown {
             source: routes.source,
             count: routes.routes,
             problem: routes.problem,
+            store: routes.store,
+            resource_version: routes.version,
+            last_confirmed: routes.confirmed.map(rfc3339),
+            unreachable: routes.unreachable,
         },
         connections: status.connections.len(),
         uptime_seconds: api.started.elapsed().as_secs_f64(),
     }
+}
+
+fn rfc3339(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
 }
 
 fn show_drain(api: &Api, drain: DrainView) -> Drain {

@@ -156,9 +156,12 @@ impl Routes {
                 self.confirmed();
                 Ok(())
             }
-            _ => self
-                .apply(version)
-                .inspect_err(|problem| self.refused(problem)),
+            _ => {
+                self.apply(version, &self.source)
+                    .inspect_err(|problem| self.refused(problem))?;
+                self.confirmed();
+                Ok(())
+            }
         }
     }
 
@@ -181,7 +184,7 @@ impl Routes {
         document.require_used();
         let (handlers, allow_faults) = {
             let mut state = self.state();
-            let handlers = state.handlers(&self.upstreams);
+            let handlers = state.handlers(&self.context());
             let handlers = handlers.map_err(WriteError::Handlers)?;
             (handlers, state.options.allow_faults)
         };

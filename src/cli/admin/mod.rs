@@ -60,6 +60,8 @@ pub(super) struct Call<'a> {
     pub(super) accept: Option<&'static str>,
     /// Largest answer that is read (default: [`MAX_ANSWER`]).
     pub(super) most: Option<usize>,
+    /// How much longer than usual the answer may take.
+    pub(super) longer: Duration,
 }
 
 /// A server's admin API, asked one question after the other.
@@ -179,12 +181,13 @@ impl Api {
     pub(super) fn ask(&self, call: Call<'_>) -> Result<Answer, Failed> {
         let writes = call.method != Method::GET;
         let most = call.most.unwrap_or(MAX_ANSWER);
+        let timeout = self.timeout + call.longer;
         let request = self.request(call);
         let asked = answer::ask(&self.client, request, self.address(), most);
         let asked = self
             .wait(asked)
             .unwrap_or_else(|| Err(Failed::interrupted(writes)));
-        asked.map_err(|failed| failed.after(self.timeout, writes))
+        asked.map_err(|failed| failed.after(timeout, writes))
     }
 
     /// GET of this path.
@@ -227,6 +230,7 @@ impl Api {
             url.query_pairs_mut().extend_pairs(call.query);
         }
         let mut request = Request::new(call.method, url);
+        *request.timeout_mut() = Some(self.timeout + call.longer);
         let headers = request.headers_mut();
         let accept = call.accept.unwrap_or("application/json");
         headers.insert(ACCEPT, HeaderValue::from_static(accept));

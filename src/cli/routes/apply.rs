@@ -1,5 +1,6 @@
 //! `mcpd routes apply`: all routes at once.
 
+use super::everywhere::Everywhere;
 use super::{Diff, file, how, live, parse, tag, written};
 use crate::cli::admin::{Admin, Answer, Api, Call, Failed};
 use crate::cli::exit::Exit;
@@ -10,6 +11,7 @@ use reqwest::Method;
 const EXAMPLES: &str = "Examples:
   mcpd routes apply routes.yaml --dry-run
   mcpd routes apply routes.yaml
+  mcpd routes apply routes.yaml --wait all
   mcpd routes get > routes.yaml 2> etag; vi routes.yaml; \\
     mcpd routes apply routes.yaml --if-match \"$(sed 's/^etag: //' etag)\"
 
@@ -35,6 +37,8 @@ pub(super) struct Apply {
     /// Take keys that the server does not know, with a warning (default: they are refused)
     #[arg(long)]
     no_strict: bool,
+    #[command(flatten)]
+    everywhere: Everywhere,
     /// Print one JSON object (default: text)
     #[arg(long)]
     pub(super) json: bool,
@@ -61,7 +65,8 @@ pub(super) fn run(args: &Apply) -> Result<Exit, Failed> {
         (None, Some(tag)) => tag.to_string(),
         (None, None) => "*".to_owned(),
     };
-    let query = how(args.dry_run, args.no_strict);
+    let mut query = how(args.dry_run, args.no_strict);
+    query.extend(args.everywhere.query());
     let put = |if_match: Option<&str>| {
         api.ask(Call {
             method: Method::PUT,
@@ -71,6 +76,7 @@ pub(super) fn run(args: &Apply) -> Result<Exit, Failed> {
             body: Some((text.clone(), "application/yaml")),
             if_match,
             only_if_absent: if_match.is_none(),
+            longer: args.everywhere.longer(),
             ..Call::default()
         })
     };

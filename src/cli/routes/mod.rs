@@ -3,6 +3,7 @@
 mod apply;
 mod check;
 mod diff;
+mod everywhere;
 mod file;
 mod get;
 mod set;
@@ -74,7 +75,7 @@ fn live(api: &Api) -> Result<Answer, Failed> {
 }
 
 /// How a change is to be taken, as parameters of the API.
-fn how(dry_run: bool, no_strict: bool) -> Vec<(&'static str, &'static str)> {
+fn how<'a>(dry_run: bool, no_strict: bool) -> Vec<(&'static str, &'a str)> {
     let all = [("dry_run", dry_run, "true"), ("strict", no_strict, "false")];
     let given = all.into_iter().filter(|(_, given, _)| *given);
     given.map(|(key, _, value)| (key, value)).collect()

@@ -1,5 +1,6 @@
 //! `mcpd routes set` and `mcpd routes rm`: routes by name.
 
+use super::everywhere::Everywhere;
 use super::shape::Shape;
 use super::{Diff, document_of, file, how, live, name, parse, tag, written};
 use crate::cli::admin::{Admin, Answer, Api, Call, Failed};
@@ -17,11 +18,12 @@ const SET_EXAMPLES: &str = "Examples:
   mcpd routes set checkout --split stable=90,canary=10
   mcpd routes set checkout --split stable=0,canary=100
   mcpd routes set checkout --mirror shadow=10
+  mcpd routes set checkout --match '[{header: {tenant: acme}, handler: beta}]' --fault none
   mcpd routes get orders > orders.yaml; vi orders.yaml; mcpd routes set orders -f orders.yaml
 
 A new route needs --topic and --handler or --split. Of a route that exists, the keys that are not named
 stay as they are, but --handler ends a split and --split takes the place of the handler; with -f the route
-becomes exactly what the file says. Matches and faults are written in a file.";
+becomes exactly what the file says. --match and --fault take what stands in a document, as YAML or JSON.";
 
 const RM_EXAMPLES: &str = "Examples:
   mcpd routes rm orders
@@ -79,6 +81,8 @@ pub(super) struct Set {
     /// Take keys that the server does not know, with a warning (default: they are refused)
     #[arg(long)]
     no_strict: bool,
+    #[command(flatten)]
+    everywhere: Everywhere,
     /// Print one JSON object (default: text)
     #[arg(long)]
     pub(super) json: bool,
@@ -86,13 +90,15 @@ pub(super) struct Set {
     admin: Admin,
 }
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 16] = [
     "topic",
     "handler",
     "split",
     "sticky",
     "mirror",
     "rewrite",
+    "matches",
+    "fault",
     "timeout",
     "priority_min",
     "priority_max",
@@ -113,6 +119,8 @@ pub(super) struct Rm {
     /// Say what would change (default: change it)
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    everywhere: Everywhere,
     /// Print a JSON object for each route (default: text)
     #[arg(long)]
     pub(super) json: bool,
@@ -151,7 +159,8 @@ pub(super) fn set(args: &Set) -> Result<Exit, Failed> {
                 .into_bytes()
         }
     };
-    let query = how(args.dry_run, args.no_strict);
+    let mut query = how(args.dry_run, args.no_strict);
+    query.extend(args.everywhere.query());
     let answer = api.ask(Call {
         method: Method::PUT,
         path: &["routes", &args.name],
@@ -160,6 +169,7 @@ pub(super) fn set(args: &Set) -> Result<Exit, Failed> {
         // Keys that stay as they are should be those that were read.
         if_match: before.as_ref().and_then(|before| before.etag.as_deref()),
         only_if_absent: before.is_none(),
+        longer: args.everywhere.longer(),
         ..Call::default()
     });
     let answer = answer.map_err(|mut failed| {
@@ -287,16 +297,17 @@ pub(super) fn remove(args: &Rm) -> Result<Exit, Failed> {
     if names.len() > 1 {
         all_there(&api, &names)?;
     }
-    let query: &[(&str, &str)] = if args.dry_run {
-        &[("dry_run", "true")]
-    } else {
-        &[]
-    };
-    for name in &names {
+    for (at, name) in names.iter().enumerate() {
+        let mut query = how(args.dry_run, false);
+        // Who has the last change has those before it.
+        let last = at + 1 == names.len();
+        let everywhere = Some(&args.everywhere).filter(|_| last);
+        query.extend(everywhere.map(Everywhere::query).unwrap_or_default());
         let answer = api.ask(Call {
             method: Method::DELETE,
             path: &["routes", name],
-            query,
+            query: &query,
+            longer: everywhere.map_or(Duration::ZERO, Everywhere::longer),
             ..Call::default()
         });
         let exit = written::show(

@@ -20,6 +20,18 @@ struct Written {
     changes: Changes,
     #[serde(default)]
     warnings: Vec<Warning>,
+    /// Of a write that was to wait for all servers.
+    converged: Option<bool>,
+    #[serde(default)]
+    stragglers: Vec<Straggler>,
+    problem: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Straggler {
+    server: String,
+    revision: Option<u64>,
+    problem: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -52,10 +64,32 @@ pub(super) fn show(answer: &Answer, diff: Option<&Diff>, json: bool) -> Result<E
         true => output.json(&answer.json::<Value>()?),
         false => written.text(diff, output),
     };
-    Ok(settle(shown, Exit::Ok))
+    Ok(settle(shown, written.everywhere()))
 }
 
 impl Written {
+    /// Says who does not have it, if it was to wait for them.
+    fn everywhere(&self) -> Exit {
+        if self.converged != Some(false) {
+            return Exit::Ok;
+        }
+        let say = |text: String| complain(&render::one_line(&text));
+        for straggler in &self.stragglers {
+            let server = &straggler.server;
+            say(match (&straggler.problem, straggler.revision) {
+                (Some(problem), _) => format!("not known: {server} {problem}"),
+                (None, Some(revision)) => format!("behind: {server} has revision {revision}"),
+                (None, None) => format!("behind: {server}"),
+            });
+        }
+        let why = self.problem.as_ref();
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        say(format!(
+            "the change stands, but not all servers have it yet{why}"
+        ));
+        Exit::Executed
+    }
+
     fn text(&self, diff: Option<&Diff>, output: Output) -> io::Result<()> {
         let changes = &self.changes;
         for (sign, names) in [

@@ -72,6 +72,7 @@ fn another(doc: &KeyDoc) -> String {
         Kind::Path => "routes.yaml".to_owned(),
         Kind::Bool => (doc.default != Some("true")).to_string(),
         Kind::Ratio => "0.5".to_owned(),
+        Kind::Factor { max, .. } => (max / 100).to_string(),
         Kind::Choice(words) => (*words
             .iter()
             .find(|word| Some(**word) != doc.default)
@@ -98,6 +99,9 @@ fn companions(doc: &KeyDoc) -> Vec<Flag> {
             ("auth.jwt.audience", "a"),
         ];
         return company.iter().map(flag).collect();
+    }
+    if matches!(doc.key, "kubernetes.principals" | "rebalance.enabled") {
+        return vec![flag(&("kubernetes.name", "mcpd"))];
     }
     let Some((port, _)) = doc
         .key

@@ -127,6 +127,9 @@ impl BoundRoute {
             Outcome::Later(work) => {
                 Outcome::Later(Box::pin(async move { replace.answer(work.await) }))
             }
+            Outcome::Here(work) => {
+                Outcome::Later(Box::pin(async move { replace.answer(work.await) }))
+            }
             Outcome::Waiting(work, begun) => {
                 let work = Box::pin(async move { replace.answer(work.await) });
                 Outcome::Waiting(work, begun)

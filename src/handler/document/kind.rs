@@ -1,14 +1,14 @@
 //! The types of handlers, and the keys that each has.
 
+use super::endpoints::discover;
 #[cfg(feature = "nats")]
 use super::nats;
 use super::value::{duration, number, parsed};
-use super::{http, mcp, value};
+use super::{Context, http, mcp, value};
 #[cfg(feature = "nats")]
 use crate::handler::NatsSettings;
 use crate::handler::{self, Handler, Http, HttpSettings, McpSettings};
 use crate::router::document::reading::{self, Field, Fields, Report};
-use crate::telemetry::UpstreamCatalog;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -154,8 +154,9 @@ impl Kind {
     pub(super) fn build(
         &self,
         name: &str,
-        upstreams: &UpstreamCatalog,
+        context: &Context<'_>,
     ) -> Result<Arc<dyn Handler>, String> {
+        let (upstreams, services) = (context.upstreams, context.services);
         Ok(match self {
             Kind::Echo => Arc::new(handler::Echo),
             Kind::Discard => Arc::new(handler::Discard),
@@ -169,12 +170,23 @@ impl Kind {
                 failure_percent,
             } => Arc::new(handler::Delay::new(*latency, *failure_percent)),
             Kind::Http(settings) => {
+                let hosts = || settings.hosts();
+                let found = discover(settings.service.as_ref(), hosts, services)?;
                 let stats = upstreams.enter(name);
-                Arc::new(Http::new(name, (**settings).clone(), stats)?)
+                Arc::new(Http::with_endpoints(
+                    name,
+                    (**settings).clone(),
+                    stats,
+                    found,
+                )?)
             }
             Kind::Mcp(settings) => {
+                let hosts = || settings.endpoints.clone();
+                let found = discover(settings.service.as_ref(), hosts, services)?;
                 let stats = upstreams.enter(name);
-                Arc::new(handler::Mcp::new(name, (**settings).clone(), stats))
+                let mcp = handler::Mcp::with_endpoints(name, (**settings).clone(), stats, found);
+                mcp.load()?;
+                Arc::new(mcp)
             }
             #[cfg(feature = "nats")]
             Kind::Nats(settings) => {
@@ -182,13 +194,5 @@ impl Kind {
                 Arc::new(handler::Nats::new((**settings).clone(), stats))
             }
         })
-    }
-
-    pub(super) fn reads_files(&self) -> bool {
-        match self {
-            Kind::Http(settings) => settings.reads_files(),
-            // Those of NATS are read for every connection.
-            _ => false,
-        }
     }
 }

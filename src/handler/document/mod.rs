@@ -14,6 +14,7 @@
 //! `docs/handlers.md` has every key.
 
 mod care;
+mod endpoints;
 mod http;
 mod kind;
 mod mcp;
@@ -21,12 +22,14 @@ mod mcp;
 mod nats;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 use super::Handler;
 use crate::router::document::is_name;
 use crate::router::document::reading::{self, Field, Fields, Report};
 use crate::telemetry::UpstreamCatalog;
+use crate::upstream::Services;
 use kind::Kind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,6 +58,15 @@ pub struct Entry {
     /// as the server goes.
     pub limits: Option<(usize, usize)>,
     kind: Kind,
+}
+
+/// What handlers are made with.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Where those that reach out count.
+    pub upstreams: &'a UpstreamCatalog,
+    /// Who knows Services of Kubernetes, where there is one.
+    pub services: Option<&'a dyn Services>,
 }
 
 impl Document {
@@ -97,14 +109,9 @@ impl Entry {
     /// Makes the handler. What it reaches is not looked for yet.
     ///
     /// # Errors
-    /// What is wrong with the files that it names.
-    pub fn build(&self, upstreams: &UpstreamCatalog) -> Result<Arc<dyn Handler>, String> {
-        self.kind.build(&self.name, upstreams)
-    }
-
-    /// Whether it must be made anew though it says the same: it names files, which may have changed.
-    pub fn reads_files(&self) -> bool {
-        self.kind.reads_files()
+    /// What is wrong with the files that it names, or it asks for what the context does not have.
+    pub fn build(&self, context: &Context<'_>) -> Result<Arc<dyn Handler>, String> {
+        self.kind.build(&self.name, context)
     }
 }
 

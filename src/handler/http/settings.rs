@@ -2,8 +2,10 @@
 
 use super::pool::MAX_STREAMS;
 use super::{headers, request};
+use crate::handler::TlsSettings;
 use crate::handler::template::Template;
-use crate::upstream;
+use crate::handler::tls::certified_name;
+use crate::upstream::{self, ServicePort};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::uri::{self, Authority, PathAndQuery, Scheme};
 use hyper::{Method, Uri};
@@ -17,12 +19,14 @@ pub struct HttpSettings {
     pub(crate) target: Target,
     /// Hosts and ports that are asked instead of the URL's own.
     pub(crate) endpoints: Vec<(String, u16)>,
+    /// A Service of Kubernetes that is asked instead.
+    pub(crate) service: Option<ServicePort>,
     /// Their method.
     pub(crate) method: Method,
     /// The version of HTTP.
     pub(crate) version: HttpVersion,
-    /// Headers of every request; values of secrets are marked as such.
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Headers of every request.
+    pub(crate) headers: Vec<(HeaderName, HeaderSource)>,
     /// HEADERs that go along though their names are reserved.
     pub(crate) pass_headers: Vec<HeaderName>,
     /// Headers of answers that go back; `None` for all but the reserved ones.
@@ -60,13 +64,11 @@ impl HttpSettings {
     /// ```
     pub fn new(url: &str) -> Result<HttpSettings, String> {
         let target = Target::parse(url)?;
-        let tls = target.tls.then(|| TlsSettings {
-            ca_file: None,
-            server_name: target.host.trim_matches(['[', ']']).to_owned(),
-        });
+        let tls = target.tls.then(TlsSettings::default);
         Ok(HttpSettings {
             target,
             endpoints: Vec::new(),
+            service: None,
             method: Method::POST,
             version: HttpVersion::Auto,
             headers: Vec::new(),
@@ -88,13 +90,15 @@ impl HttpSettings {
         &mut self.care
     }
 
-    /// Whether it names files, which may say something else when it is made again.
-    pub(crate) fn reads_files(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.ca_file.is_some())
+    /// The name that the server's certificate has to be for.
+    pub(super) fn server_name(&self) -> &str {
+        let tls = self.tls.as_ref();
+        let name = tls.and_then(|tls| tls.server_name.as_deref());
+        name.unwrap_or(certified_name(&self.target.host))
     }
 
     /// Whom to ask.
-    pub(super) fn hosts(&self) -> Vec<(String, u16)> {
+    pub(crate) fn hosts(&self) -> Vec<(String, u16)> {
         match self.endpoints.is_empty() {
             true => vec![(self.target.host.clone(), self.target.port)],
             false => self.endpoints.clone(),
@@ -109,6 +113,15 @@ impl HttpSettings {
         }
         care
     }
+}
+
+/// Where the value of a header comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HeaderSource {
+    /// It is written down, and marked as a secret.
+    Written(HeaderValue),
+    /// It is what a file holds, without white space around it, behind a text such as `Bearer `.
+    File { path: PathBuf, prefix: String },
 }
 
 /// A version of HTTP.
@@ -129,15 +142,6 @@ pub enum HashBy {
     ClientId,
     /// A HEADER.
     Header(String),
-}
-
-/// Who may vouch for the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsSettings {
-    /// CAs in PEM; `None` for the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The name that its certificate must have.
-    pub server_name: String,
 }
 
 /// A URL whose path and query are templates.

@@ -1,7 +1,7 @@
 //! What is made of what the next server says. Its classes are kept, and where it says nothing, none
 //! is claimed that is not known.
 
-use crate::message::{Answer, Reply};
+use crate::message::{Answer, Body, Reply};
 use crate::upstream::{Fate, Tried};
 use mcpd_client::{Error, ErrorClass, ErrorKind, Meta, MetaBuf};
 use mcpd_proto::limits::MAX_TEXT_LEN;
@@ -14,9 +14,20 @@ pub(super) fn tried(result: Result<mcpd_client::Answer, Error>) -> Tried<Answer<
         Ok(answer) => {
             let meta = kept(answer.meta());
             let body = answer.into_body();
-            let code = None;
             let fate = Fate::Answered { well: true };
-            let answer = Reply { code, body, meta }.into();
+            let answer = match meta.is_empty() {
+                // Mostly there is nothing else, and it needs no box.
+                true => Answer::Response {
+                    body: Body::Shared(body),
+                    content_type: None,
+                },
+                false => Reply {
+                    code: None,
+                    body,
+                    meta,
+                }
+                .into(),
+            };
             Tried { fate, answer }
         }
         Err(error) => Tried {
@@ -37,6 +48,15 @@ pub(super) fn unreached(error: &Error) -> Tried<Answer<'static>> {
     Tried { fate, answer }
 }
 
+/// What came of an attempt that was sent and whose time is over.
+pub(super) fn late() -> Tried<Answer<'static>> {
+    let text = "no answer within the time given";
+    Tried {
+        fate: Fate::TimedOut,
+        answer: Answer::error(ErrorCode::DEADLINE_EXCEEDED, text),
+    }
+}
+
 /// What may be concluded, for the request and for the server.
 fn fate(error: &Error) -> Fate {
     match (error.class(), error.kind()) {
@@ -50,6 +70,7 @@ fn fate(error: &Error) -> Fate {
         // Its connections know that it is gone, and who asks for one next goes elsewhere.
         (ErrorClass::NotExecuted, _) => Fate::Unreached,
         (ErrorClass::Executed, _) => Fate::Answered { well: true },
+        (ErrorClass::Unknown, ErrorKind::Timeout) => Fate::TimedOut,
         (ErrorClass::Unknown, _) => Fate::Unknown,
     }
 }

@@ -1,26 +1,32 @@
 //! The connections to one server: few, long, and shared by all requests.
 
+use crate::home::{self, Home};
 use crate::telemetry::random_unit;
 use crate::upstream::{Connections, Transport};
 use mcpd_client::{Connection, Error, State};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// After an attempt to connect that failed, the next one is made no sooner: a server that refuses at
 /// once would be dialled for every request. What comes meanwhile gets the same refusal.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Opens a connection: where TLS and credentials come in.
-pub(super) type Dial =
-    dyn Fn() -> Pin<Box<dyn Future<Output = Result<Connection, Error>> + Send>> + Send + Sync;
+/// Opens a connection that lives on that runtime: where TLS and credentials come in.
+pub(super) type Dial = dyn Fn(Option<&Handle>) -> Pin<Box<dyn Future<Output = Result<Connection, Error>> + Send>>
+    + Send
+    + Sync;
 
 /// The connections to one server. They are opened when they are first needed and again when they are
 /// gone; a server that asks for it by GOAWAY gets the new one before the old one is given up. Those
 /// that are dropped end when their requests are answered.
+///
+/// Each is at home on a data thread, as far as there are enough of them, and that thread's requests go
+/// out on it: then they wake no other thread, nor do their answers.
 pub(super) struct Links {
     slots: Box<[Arc<Slot>]>,
     turn: AtomicUsize,
@@ -29,6 +35,8 @@ pub(super) struct Links {
 struct Slot {
     dial: Arc<Dial>,
     link: watch::Sender<Link>,
+    /// The data thread that its connections live on, once one of those has asked.
+    home: OnceLock<Handle>,
 }
 
 /// A connection, as those who need one see it.
@@ -57,7 +65,8 @@ impl Links {
     pub(super) fn new(dial: &Arc<Dial>, connections: usize) -> Links {
         let slot = || {
             let (dial, link) = (Arc::clone(dial), watch::Sender::default());
-            Arc::new(Slot { dial, link })
+            let home = OnceLock::new();
+            Arc::new(Slot { dial, link, home })
         };
         Links {
             slots: std::iter::repeat_with(slot)
@@ -67,13 +76,22 @@ impl Links {
         }
     }
 
+    /// The connection whose turn it is, if that takes requests.
+    pub(super) fn ready(&self) -> Option<Connection> {
+        let slot = self.slots.get(home::with(|home| self.first(home)))?;
+        match &*slot.link.borrow() {
+            Link::Open(connection) if connection.is_open() => Some(connection.clone()),
+            _ => None,
+        }
+    }
+
     /// A connection that takes requests: the next one in turn of those that are open.
     ///
     /// # Errors
     /// There is none, and none can be opened.
     pub(super) async fn connection(&self) -> Result<Connection, Arc<Error>> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.slots.len().max(1);
-        let (before, from) = self.slots.split_at_checked(turn).unwrap_or_default();
+        let first = home::with(|home| self.first(home));
+        let (before, from) = self.slots.split_at_checked(first).unwrap_or_default();
         let (mut soon, mut failed) = (None, None);
         for slot in from.iter().chain(before) {
             match slot.offer(Instant::now()) {
@@ -87,6 +105,28 @@ impl Links {
             (None, Some(error)) => Err(error),
             // There is at least one slot, and each of them says something.
             (None, None) => std::future::pending().await,
+        }
+    }
+}
+
+impl Links {
+    /// Which slot is asked first: the next one in turn of those that belong to this thread, or of all.
+    fn first(&self, home: Option<&Home>) -> usize {
+        let all = self.slots.len();
+        let next = |of: usize| match of {
+            0 | 1 => 0,
+            _ => self.turn.fetch_add(1, Ordering::Relaxed) % of,
+        };
+        let Some(Home { at, all: threads }) = home else {
+            return next(all);
+        };
+        for (slot, thread) in self.slots.iter().zip(threads.iter().cycle()) {
+            slot.home.get_or_init(|| thread.clone());
+        }
+        let own = all.saturating_sub(*at).div_ceil(threads.len().max(1));
+        match own {
+            0 => next(all),
+            _ => at + next(own) * threads.len(),
         }
     }
 }
@@ -180,7 +220,7 @@ impl Slot {
         if let Some(old) = &old {
             tokio::time::sleep(asked_to_wait(old)).await;
         }
-        match (self.dial)().await {
+        match (self.dial)(self.home.get()).await {
             Ok(connection) => {
                 self.link.send_replace(Link::Open(connection));
             }

@@ -6,24 +6,26 @@
 
 mod answer;
 mod links;
+mod passage;
 mod request;
 mod settings;
+mod trust;
 
 pub use settings::McpSettings;
 
-use super::{Handler, reach};
-use crate::message::{Answer, Call, Outcome};
-use crate::telemetry::{Attempt, CallSpan, UpstreamStats};
-use crate::upstream::{Care, Fate, Names, Order, Resolve, SystemResolver, Tried, Try, Upstream};
+use super::Handler;
+use crate::message::{Call, Outcome};
+use crate::telemetry::UpstreamStats;
+use crate::upstream::{Care, Connect, Discover, Names, Order, Resolve, SystemResolver, Upstream};
 use links::{Dial, Links};
-use mcpd_client::{ConnectOptions, Connection};
-use request::Onward;
-use std::net::SocketAddr;
+use passage::Passage;
 use std::sync::Arc;
+use trust::Trust;
 
 /// Hands requests on to other servers. See `docs/handlers.md`.
 pub struct Mcp {
     settings: McpSettings,
+    trust: Trust,
     upstream: Arc<Upstream<Links>>,
 }
 
@@ -40,19 +42,53 @@ impl Mcp {
         stats: Arc<UpstreamStats>,
         resolver: Arc<dyn Resolve>,
     ) -> Mcp {
-        let (options, connections) = (settings.options(), settings.connections);
-        let connect = move |addr| Links::new(&dial(addr, options.clone()), connections);
         let names = Arc::new(Names::new(settings.endpoints.clone(), resolver));
+        Mcp::with_endpoints(name, settings, stats, names)
+    }
+
+    /// The same, with endpoints that somebody else knows.
+    pub fn with_endpoints(
+        name: &str,
+        settings: McpSettings,
+        stats: Arc<UpstreamStats>,
+        endpoints: Arc<dyn Discover>,
+    ) -> Mcp {
+        let trust = Trust::new(&settings);
+        let connect = connect(&settings, trust.clone(), Arc::clone(&endpoints));
         let care = settings.care.clone();
-        let upstream = Upstream::new(name, care, names, Box::new(connect), stats);
-        Mcp { settings, upstream }
+        let upstream = Upstream::new(name, care, endpoints, connect, stats);
+        Mcp {
+            settings,
+            trust,
+            upstream,
+        }
+    }
+
+    /// Reads the files of certificates and the token, which may block. Connections do so by themselves; while
+    /// a file is no good they use what was read before.
+    ///
+    /// # Errors
+    /// What is wrong with a file now, by its key.
+    pub fn load(&self) -> Result<(), String> {
+        self.trust.load()
     }
 }
 
-fn dial(addr: SocketAddr, options: ConnectOptions) -> Arc<Dial> {
-    Arc::new(move || {
-        let options = options.clone();
-        Box::pin(async move { Connection::connect(addr.to_string(), options).await })
+/// Makes the connections to a server. Its certificate is to be for the name that led to it.
+fn connect(settings: &McpSettings, trust: Trust, endpoints: Arc<dyn Discover>) -> Connect<Links> {
+    let connections = settings.connections;
+    let server_name = settings
+        .tls
+        .as_ref()
+        .and_then(|tls| tls.server_name.clone());
+    Box::new(move |addr| {
+        let name = server_name.as_deref().or(endpoints.name_of(addr));
+        let way = Arc::new(trust.way(addr, name));
+        let dial: Arc<Dial> = Arc::new(move |home| {
+            let (way, home) = (Arc::clone(&way), home.cloned());
+            Box::pin(async move { way.connect(home.as_ref()).await })
+        });
+        Links::new(&dial, connections)
     })
 }
 
@@ -64,7 +100,7 @@ impl Handler for Mcp {
             hash_by,
             ..
         } = &self.settings;
-        let onward = match Onward::of(call, topic.as_ref(), *hops) {
+        let onward = match request::onward(call, topic.as_ref(), *hops) {
             Ok(onward) => onward,
             Err(refusal) => return Outcome::Now(refusal),
         };
@@ -73,10 +109,7 @@ impl Handler for Mcp {
             deadline: call.deadline(),
         };
         let (upstream, span) = (Arc::clone(&self.upstream), call.span.cloned());
-        Outcome::Later(Box::pin(async move {
-            let attempt = |given| attempt(&onward, span.as_ref(), given);
-            reach::answer(upstream.run(order, attempt).await)
-        }))
+        Outcome::Here(Box::pin(Passage::new(onward, span, upstream, order)))
     }
 
     fn forwards(&self) -> bool {
@@ -86,28 +119,6 @@ impl Handler for Mcp {
     fn upstream(&self) -> Option<&dyn Care> {
         Some(&self.upstream)
     }
-}
-
-/// One attempt.
-async fn attempt(
-    onward: &Onward,
-    span: Option<&Arc<CallSpan>>,
-    given: Try<Links>,
-) -> Tried<Answer<'static>> {
-    let mut attempt = Attempt::begin(span, "mcp", given.endpoint.addr);
-    let tried = match given.endpoint.transport.connection().await {
-        Ok(connection) => {
-            // From here on the connection alone knows whether it went out.
-            given.sent().set();
-            let request = onward.on(&connection, given.until, attempt.trace());
-            answer::tried(request.send().await)
-        }
-        Err(error) => answer::unreached(&error),
-    };
-    if !matches!(tried.fate, Fate::Answered { well: true }) {
-        attempt.failed();
-    }
-    tried
 }
 
 impl std::fmt::Debug for Mcp {

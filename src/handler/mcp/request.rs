@@ -3,71 +3,34 @@
 use crate::handler::onward;
 use crate::handler::template::Template;
 use crate::message::{Answer, Call};
-use bytes::Bytes;
-use mcpd_client::{Connection, RequestBuilder};
+use mcpd_client::Request;
 use mcpd_proto::topic::Topic;
-use mcpd_proto::{ErrorCode, MetaBuf, MetaError, Trace};
-use std::time::Instant;
+use mcpd_proto::{ErrorCode, MetaBuf, MetaError};
 
-/// A request to the next server, for as many attempts as it takes.
-#[derive(Debug)]
-pub(super) struct Onward {
-    topic: String,
-    body: Bytes,
-    meta: MetaBuf,
-    priority: u8,
-}
-
-impl Onward {
-    /// Makes it of a call.
-    ///
-    /// # Errors
-    /// The refusal of a call that cannot be passed on.
-    pub(super) fn of(
-        call: &Call<'_>,
-        topic: Option<&Template>,
-        hops: u8,
-    ) -> Result<Onward, Answer<'static>> {
-        // Routes refuse it in the protocol's order already; those with several handlers may not.
-        if call.meta.hops() == Some(0) {
-            let text = "it was forwarded as often as it may be; look for a loop of servers";
-            return Err(Answer::error(ErrorCode::HOP_LIMIT, text));
-        }
-        Ok(Onward {
-            topic: rewritten(call.topic, topic)?,
-            body: Bytes::copy_from_slice(call.body),
-            meta: meta(call, hops).map_err(|error| invalid(error.to_string()))?,
-            priority: call.priority,
-        })
+/// Makes of a call what the next server is asked, for as many attempts as it takes. A connection sets
+/// TIMEOUT_MS when it makes the frame, so that time that passes before counts.
+///
+/// # Errors
+/// The refusal of a call that cannot be passed on.
+pub(super) fn onward(
+    call: &Call<'_>,
+    template: Option<&Template>,
+    hops: u8,
+) -> Result<Request, Answer<'static>> {
+    // Routes refuse it in the protocol's order already; those with several handlers may not.
+    if call.meta.hops() == Some(0) {
+        let text = "it was forwarded as often as it may be; look for a loop of servers";
+        return Err(Answer::error(ErrorCode::HOP_LIMIT, text));
     }
-
-    /// The request on a connection, whose answer is of use until then. The connection sets TIMEOUT_MS
-    /// when it makes the frame, so that time that passes before counts. An attempt that has a span of
-    /// its own gives its context.
-    pub(super) fn on(
-        &self,
-        connection: &Connection,
-        until: Instant,
-        trace: Option<Trace>,
-    ) -> RequestBuilder {
-        let left = until.saturating_duration_since(Instant::now());
-        let request = connection
-            .request(&self.topic)
-            .body(self.body.clone())
-            .priority(self.priority)
-            .meta(self.meta.clone())
-            .timeout(left);
-        match trace {
-            Some(trace) => request.trace(trace),
-            None => request,
-        }
-    }
-}
-
-fn rewritten(topic: Topic<'_>, template: Option<&Template>) -> Result<String, Answer<'static>> {
-    let Some(template) = template else {
-        return Ok(topic.as_str().to_owned());
+    let request = match template {
+        None => Request::new(call.topic.as_str()),
+        Some(template) => Request::new(rewritten(call.topic, template)?),
     };
+    let meta = meta(call, hops).map_err(|error| invalid(error.to_string()))?;
+    Ok(request.body(call.body).priority(call.priority).meta(meta))
+}
+
+fn rewritten(topic: Topic<'_>, template: &Template) -> Result<String, Answer<'static>> {
     let plain = |level: &str, name: &mut String| name.push_str(level);
     let name = template.expand(topic, '/', plain);
     let name = name.map_err(|missing| invalid(missing.to_string()))?;

@@ -47,6 +47,10 @@ impl Field<'_> {
     pub(crate) fn is_list(&self) -> bool {
         matches!(self.node.value, Value::Sequence(_))
     }
+
+    pub(crate) fn is_mapping(&self) -> bool {
+        matches!(self.node.value, Value::Mapping(_))
+    }
 }
 
 /// A mapping of which certain keys are known.
@@ -292,6 +296,11 @@ fn integer(text: &str) -> Option<i128> {
         return i128::from_str_radix(digits, 8).ok();
     }
     text.parse().ok()
+}
+
+/// The value of a field, whatever it is.
+pub(crate) fn anything(field: &Field<'_>, report: &mut Report) -> Option<Json> {
+    json(field.node, &field.path, report)
 }
 
 /// The value of an unknown key, so that it can be written again. Depth is bounded by the reader.

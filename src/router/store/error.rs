@@ -22,8 +22,10 @@ pub enum StoreErrorKind {
     NoSpace,
     /// The place may not be written, or the document may not be read.
     Forbidden,
-    /// The write has happened, but may not survive a power failure.
+    /// The write may or may not have happened; or it has, but may not survive a power failure.
     OutcomeUnknown,
+    /// The store cannot be asked at present. Nothing has changed.
+    Unavailable,
     /// Any other failure of input or output.
     Io,
 }
@@ -57,7 +59,7 @@ impl StoreError {
         StoreError::new(StoreErrorKind::Io, message)
     }
 
-    pub(super) fn invalid(what: impl fmt::Display, source: DocumentError) -> StoreError {
+    pub(crate) fn invalid(what: impl fmt::Display, source: DocumentError) -> StoreError {
         StoreError {
             kind: StoreErrorKind::Invalid,
             message: format!("{what} is not a valid route document"),

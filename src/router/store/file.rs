@@ -163,6 +163,10 @@ impl RouteStore for FileStore {
         self.pokes.fetch_add(1, Ordering::Release);
         self.poked.notify_one();
     }
+
+    fn kind(&self) -> &'static str {
+        "file"
+    }
 }
 
 /// Runs file operations where they may block.

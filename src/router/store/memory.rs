@@ -119,6 +119,10 @@ impl RouteStore for MemoryStore {
         self.state().news = true;
         self.woken.notify_one();
     }
+
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
 }
 
 /// The document as it is to be written in place of `current`, or why not.

@@ -5,8 +5,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 /// Spreads 16-bit numbers over a table. The table is bounded by MAX_IN_FLIGHT, so a peer that picks
 /// its numbers cannot make it slow.
-#[derive(Default, Clone, Copy)]
-pub(super) struct SeqHasher(u64);
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SeqHasher(u64);
 
 impl Hasher for SeqHasher {
     fn finish(&self) -> u64 {

@@ -24,6 +24,7 @@ mod settings;
 
 pub use client::{Client, ClientEvent, Fate, SendError};
 pub use event::{Admitted, ServerEvent};
+pub use in_flight::SeqHasher;
 pub use link::{HeartbeatSettings, LinkReport};
 pub use seq_table::SeqTable;
 pub use server::Server;
