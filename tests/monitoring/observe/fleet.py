@@ -46,8 +46,9 @@ class Server:
             "MCPD__DATA__LISTEN": self.data,
             "MCPD__SIDECAR__LISTEN": self.sidecar,
             "MCPD__SERVER_ID": name,
-            # So that an outage of the receiver shows soon.
+            # So that an outage of the receiver shows soon, and all the time, however long the exporter pauses.
             "MCPD__TRACING__TIMEOUT": "1s",
+            "MCPD__TRACING__QUEUE": "32",
             "OTEL_EXPORTER_OTLP_ENDPOINT": fleet.jaeger.otlp,
             "K8S_POD_NAME": name,
             **settings,
