@@ -215,6 +215,11 @@ class Fleet:
         done = subprocess.run([self.mcpd, "send", *arguments], env=self._client(to), capture_output=True, text=True, check=False, timeout=60)
         return done.stdout, done.stderr
 
+    def change_routes(self, server):
+        """Somebody gives a server one more route, by the admin API."""
+        command = [self.mcpd, "routes", "set", "audit", "--topic", "audit/#", "--handler", "discard", "--admin", server.sidecar]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True, timeout=60)
+
     def _client(self, to):
         path = f"{Path(self.mcpd).parent}:{os.environ['PATH']}"
         return {**os.environ, "PATH": path, "MCPD_TO": to, "MCPD_TLS_CA": str(self.folder / "tls.crt")}
