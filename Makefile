@@ -99,6 +99,7 @@ rules: ## Dashboards, alerts and runbook: do they parse, fit together, and fire 
 	@tests/support/prometheus promtool >/dev/null
 	@"$$(tests/support/python)" dashboards/generate --check
 	@"$$(tests/support/python)" tests/monitoring/check
+	promtool check config dashboards/stack/prometheus.yaml
 	promtool check rules dashboards/rules-*.yaml
 	promtool test rules tests/monitoring/rules/*.yaml
 
