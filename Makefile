@@ -10,13 +10,13 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 10
 # Arguments for the daemon in `make run`, for example ARGS="--listen 127.0.0.1:9000".
 ARGS ?=
-# Where `make observe` leaves what Prometheus answered, for `make pictures`.
+# Where `make observe` leaves what Prometheus answered; `make pictures` draws it.
 ANSWERS ?=
 # CI shows every failure of a run, a developer wants the first one soon.
 NEXTEST_PROFILE ?= $(if $(CI),ci,default)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak fmt lint doc deny chart image hadolint e2e fuzz clean tools fmt-check unit doctest jaeger nats-server dashboards rules learning observe
+.PHONY: help run test bench soak fmt lint doc deny chart image hadolint e2e fuzz clean tools fmt-check unit doctest jaeger nats-server dashboards rules learning observe pictures
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -112,6 +112,10 @@ observe: jaeger ## Dashboards, alerts and traces at work: real servers, Promethe
 	@tests/support/prometheus prometheus-node-exporter >/dev/null
 	$(CARGO) build --locked --profile quick --bin mcpd
 	@"$$(tests/support/python)" tests/monitoring/observe/observe target/quick/mcpd $(ANSWERS)
+
+pictures: ## Draw docs/dashboards/*.svg from what Prometheus answers in make observe
+	@$(MAKE) --no-print-directory observe ANSWERS=target/answers.json
+	@"$$(tests/support/python)" tests/monitoring/observe/draw target/answers.json docs/dashboards
 
 tools-%:
 	@scripts/setup-tools $* >/dev/null
