@@ -294,7 +294,8 @@ pub(super) fn remove(args: &Rm) -> Result<Exit, Failed> {
         all_there(&api, &names)?;
     }
     for (at, name) in names.iter().enumerate() {
-        let mut query = how(args.dry_run, false);
+        let dry_run = args.dry_run.then_some(("dry_run", "true"));
+        let mut query: Vec<_> = dry_run.into_iter().collect();
         // Who has the last change has those before it.
         let last = at + 1 == names.len();
         let everywhere = Some(&args.everywhere).filter(|_| last);
