@@ -10,11 +10,13 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 10
 # Arguments for the daemon in `make run`, for example ARGS="--listen 127.0.0.1:9000".
 ARGS ?=
+# Where `make observe` leaves what Prometheus answered; `make pictures` draws it.
+ANSWERS ?=
 # CI shows every failure of a run, a developer wants the first one soon.
 NEXTEST_PROFILE ?= $(if $(CI),ci,default)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak fmt lint doc deny chart image hadolint e2e fuzz clean tools fmt-check unit doctest jaeger nats-server dashboards rules learning
+.PHONY: help run test bench soak fmt lint doc deny chart image hadolint e2e fuzz clean tools fmt-check unit doctest jaeger nats-server control-plane dashboards rules learning observe pictures
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,7 +86,10 @@ jaeger:
 nats-server:
 	@tests/support/nats-server >/dev/null
 
-unit: tools-cargo-nextest jaeger nats-server ## Unit and integration tests only
+control-plane:
+	tests/support/kubernetes etcd kube-apiserver >/dev/null
+
+unit: tools-cargo-nextest jaeger nats-server control-plane ## Unit and integration tests only
 	$(CARGO) nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
 
 doctest: ## The examples in the documentation only
@@ -97,12 +102,23 @@ rules: ## Dashboards, alerts and runbook: do they parse, fit together, and fire 
 	@tests/support/prometheus promtool >/dev/null
 	@"$$(tests/support/python)" dashboards/generate --check
 	@"$$(tests/support/python)" tests/monitoring/check
+	promtool check config dashboards/stack/prometheus.yaml
 	promtool check rules dashboards/rules-*.yaml
 	promtool test rules tests/monitoring/rules/*.yaml
 
 learning: ## The learning alert in a real Prometheus: which shifts it finds, how often it is wrong
 	@tests/support/prometheus prometheus >/dev/null
 	@"$$(tests/support/python)" tests/monitoring/learning/measure
+
+observe: jaeger ## Dashboards, alerts and traces at work: real servers, Prometheus and Jaeger, real faults (minutes)
+	@tests/support/prometheus prometheus >/dev/null
+	@tests/support/prometheus prometheus-node-exporter >/dev/null
+	$(CARGO) build --locked --profile quick --bin mcpd
+	@"$$(tests/support/python)" tests/monitoring/observe/observe target/quick/mcpd $(ANSWERS)
+
+pictures: ## Draw docs/dashboards/*.svg from what Prometheus answers in make observe
+	@$(MAKE) --no-print-directory observe ANSWERS=target/answers.json
+	@"$$(tests/support/python)" tests/monitoring/observe/draw target/answers.json docs/dashboards
 
 tools-%:
 	@scripts/setup-tools $* >/dev/null

@@ -69,6 +69,8 @@ pub mod conn;
 pub mod dispatch;
 mod files;
 pub mod function;
+#[cfg(test)]
+mod generated;
 pub mod handler;
 mod home;
 #[cfg(feature = "kubernetes")]

@@ -62,7 +62,7 @@ pub fn check(config: &Config) -> io::Result<Check> {
             None,
             &Context {
                 upstreams: &UpstreamCatalog::default(),
-                services: super::peers::knows_services(config).then_some(&Unasked as &dyn Services),
+                services: super::cluster::is_there(config).then_some(&Unasked as &dyn Services),
             },
         )?;
         Ok(made.handlers)

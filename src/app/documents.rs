@@ -1,5 +1,6 @@
 //! Which documents there are, and where each of them is kept.
 
+use super::cluster::Cluster;
 use super::source::Source;
 use crate::auth;
 use crate::config::Config;
@@ -22,11 +23,13 @@ pub(super) struct Documents {
 }
 
 /// Where the configuration has them. Nothing is read yet. Must be called on the runtime of the control loop.
-pub(super) fn open(config: &Config) -> Documents {
+pub(super) fn open(config: &Config, cluster: Option<&Cluster>) -> Documents {
     #[cfg(feature = "kubernetes")]
-    if let Some(name) = &config.kubernetes.name {
-        return shared::open(config, name);
+    if let (Some(name), Some(cluster)) = (&config.kubernetes.name, cluster) {
+        return shared::open(config, name, cluster);
     }
+    #[cfg(not(feature = "kubernetes"))]
+    let _ = cluster;
     let (store, source) = open_store(config);
     Documents {
         store,
@@ -105,18 +108,13 @@ mod shared {
     use crate::app::source::Source;
     use crate::config::{Config, KubernetesMode};
     use crate::kube::{
-        self, Cluster, DocumentSettings, Events, Kind, MAX_DOCUMENT_BYTES, Peers, SharedDocument,
-        Slices,
+        Cluster, DocumentSettings, Events, Kind, MAX_DOCUMENT_BYTES, Peers, SharedDocument, Slices,
     };
     use crate::router::store::{KubernetesStore, again};
     use std::sync::Arc;
 
-    pub(super) fn open(config: &Config, name: &str) -> Documents {
+    pub(super) fn open(config: &Config, name: &str, cluster: &Cluster) -> Documents {
         let keys = &config.kubernetes;
-        let cluster = Cluster::new(kube::Settings {
-            namespace: keys.namespace.clone(),
-            timeout: keys.timeout,
-        });
         let pod = pod();
         let settings = DocumentSettings {
             name: name.to_owned(),

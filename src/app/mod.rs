@@ -2,6 +2,7 @@
 
 mod access;
 mod check;
+mod cluster;
 mod control;
 mod descriptors;
 mod documents;
@@ -186,12 +187,14 @@ impl Server {
         let (lifecycle, registry) = (Lifecycle::new(), Arc::new(Registry::default()));
         let queues = Arc::clone(exporter.queues());
         let scheduler = Arc::new(Scheduler::new(scheduler::DEFAULT_LIMITS, queues));
+        let cluster = cluster::of(&config);
         let peer_metrics = exporter.peers();
-        let others = peers::open(&config, Arc::clone(peer_metrics)).map_err(io::Error::other)?;
+        let others = peers::open(&config, cluster.clone(), Arc::clone(peer_metrics));
+        let others = others.map_err(io::Error::other)?;
         let peers = others.peers;
         let convergence = Convergence::new(Arc::clone(&peers), Arc::clone(peer_metrics));
         let own = (handlers, document);
-        let mut documents = documents::open(&config);
+        let mut documents = documents::open(&config, cluster.as_ref());
         let principals = documents.principals.take();
         let routes = Routes::new(
             &config,
@@ -267,10 +270,23 @@ impl Server {
             None => self.serve_until_drain().await,
         };
         self.transition(Event::Drain { cause });
+        let following = self.follow_routes();
         drain::run(&mut self, cause).await;
+        following.abort();
         self.transition(Event::Stopped);
         // Whoever asked for the drain is still being told that it began.
         self.ports.finish().await;
+    }
+
+    /// Most of a drain goes on serving, so it goes by the newest routes: whoever waits for all servers to have
+    /// them waits for this one, too.
+    fn follow_routes(&self) -> JoinHandle<()> {
+        let routes = Arc::clone(&self.routes);
+        tokio::spawn(async move {
+            while routes.live().is_some() {
+                routes.changed().await;
+            }
+        })
     }
 
     fn transition(&self, event: Event) {

@@ -1,5 +1,6 @@
 //! Who else there is: the servers of the same routes, and Services of the cluster.
 
+use super::cluster::Cluster;
 use crate::config::Config;
 use crate::peers::{Asker, Listed, Peers, Source};
 use crate::telemetry::PeerMetrics;
@@ -18,8 +19,12 @@ pub(super) struct Others {
 ///
 /// # Errors
 /// There is no HTTP client to be had.
-pub(super) fn open(config: &Config, metrics: Arc<PeerMetrics>) -> Result<Others, String> {
-    let (mut source, services) = cluster(config);
+pub(super) fn open(
+    config: &Config,
+    cluster: Option<Cluster>,
+    metrics: Arc<PeerMetrics>,
+) -> Result<Others, String> {
+    let (mut source, services) = cluster.map_or((None, None), |cluster| known(config, cluster));
     if config.peers.addresses.is_some() {
         let names = Names::new(config.peers.hosts(), Arc::new(SystemResolver));
         source = Some(Box::new(Listed(Arc::new(names))));
@@ -31,30 +36,17 @@ pub(super) fn open(config: &Config, metrics: Arc<PeerMetrics>) -> Result<Others,
     })
 }
 
-/// Whether Services are known here: the documents are kept in Kubernetes, or this process runs in a pod.
-pub(super) fn knows_services(config: &Config) -> bool {
-    let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-    cfg!(feature = "kubernetes") && (config.kubernetes.name.is_some() || in_pod)
-}
-
 type Known = (Option<Box<dyn Source>>, Option<Arc<dyn Services>>);
 
 #[cfg(not(feature = "kubernetes"))]
-fn cluster(_: &Config) -> Known {
-    (None, None)
+fn known(_: &Config, cluster: Cluster) -> Known {
+    match cluster {}
 }
 
 #[cfg(feature = "kubernetes")]
-fn cluster(config: &Config) -> Known {
-    use crate::kube::{self, Cluster, Family, Headless};
-    if !knows_services(config) {
-        return (None, None);
-    }
+fn known(config: &Config, cluster: Cluster) -> Known {
+    use crate::kube::{self, Family, Headless};
     let keys = &config.kubernetes;
-    let cluster = Cluster::new(kube::Settings {
-        namespace: keys.namespace.clone(),
-        timeout: keys.timeout,
-    });
     let own = std::env::var("POD_IP").ok();
     let own = own.and_then(|ip| ip.parse().ok());
     let family = own.map_or(Family::V4, Family::of);

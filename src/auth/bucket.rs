@@ -18,6 +18,11 @@ impl Bucket {
         }
     }
 
+    /// It is full.
+    pub(super) fn fill(&self) {
+        self.full_at.store(0, Ordering::Relaxed);
+    }
+
     fn nanos(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.start);
         let seconds = since.as_secs().saturating_mul(1_000_000_000);

@@ -61,7 +61,14 @@ impl Principal {
     }
 
     pub(super) fn set_rules(&self, rules: Option<Arc<Entry>>) {
-        self.rules.store(rules);
+        let limits = |entry: &Arc<Entry>| entry.limits;
+        let after = rules.as_ref().map(limits);
+        let before = self.rules.swap(rules);
+        // What it owes by its old rate might take it days to pay, though it has a better one by now.
+        if before.as_ref().map(limits) != after {
+            self.requests.fill();
+            self.bytes.fill();
+        }
     }
 
     /// One more connection, if it may have one.

@@ -82,6 +82,24 @@ fn a_change_reaches_those_who_are_connected() {
 }
 
 #[test]
+fn what_is_owed_by_an_old_rate_is_forgotten_with_it() {
+    let entry = |rate: u64, allow: &str| {
+        format!(
+            "[{{name: any, anonymous: true, allow: [{allow}], limits: {{bytes_per_second: {rate}}}}}]"
+        )
+    };
+    let auth = auth(&entry(1, "a"));
+    let who = shown(&auth, Proof::Nothing, None).unwrap();
+    let now = Instant::now();
+    let take = || who.take(&who.rules(), 1_000_000, now);
+    assert!(take().is_ok() && take().is_err());
+    auth.set_policy(policy(&entry(1, "b")));
+    assert!(take().is_err(), "its rate is the same");
+    auth.set_policy(policy(&entry(1000, "b")));
+    assert!(take().is_ok() && take().is_err());
+}
+
+#[test]
 fn what_is_traced_at_clients_wish_is_counted_for_each_principal() {
     let anybody = "{name: any, anonymous: true, allow: [a]}";
     let auth = auth(&format!(

@@ -3,7 +3,7 @@
 use super::admin::{Admin, Answer, Call, Failed};
 use super::exit::Exit;
 use super::output::{Output, settle};
-use super::table::{bytes, cell, heads, list, seconds, show, table};
+use super::table::{bytes, cell, list, seconds, show, table};
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -123,31 +123,20 @@ fn next(answer: &Answer) -> Result<Option<String>, Failed> {
 
 fn lines(page: &Value, all: bool) -> Vec<String> {
     let shown = list(page, "connections");
-    let mut rows = vec![heads([
-        "ID",
-        "ADDRESS",
-        "CLIENT",
-        "AGE",
-        "PHASE",
-        "REQUESTS",
-        "IN FLIGHT",
-        "OUTBOUND",
-        "SEEN",
-    ])];
-    rows.extend(shown.iter().map(|one| {
-        vec![
-            cell(&one["id"]),
-            cell(&one["addr"]),
-            cell(&one["client_id"]),
-            seconds(&one["age_seconds"]),
-            cell(&one["phase"]),
-            cell(&one["requests"]),
-            cell(&one["in_flight"]),
-            bytes(&one["outbound_bytes"]),
-            seconds(&one["last_seen_seconds"]),
-        ]
-    }));
-    let mut lines = table(rows);
+    let mut lines = table(
+        shown,
+        &[
+            ("ID", "id", cell),
+            ("ADDRESS", "addr", cell),
+            ("CLIENT", "client_id", cell),
+            ("AGE", "age_seconds", seconds),
+            ("PHASE", "phase", cell),
+            ("REQUESTS", "requests", cell),
+            ("IN FLIGHT", "in_flight", cell),
+            ("OUTBOUND", "outbound_bytes", bytes),
+            ("SEEN", "last_seen_seconds", seconds),
+        ],
+    );
     let total = cell(&page["total"]);
     lines.push(match (page["next"].is_null(), all) {
         (true, _) | (_, true) => format!("{} of {total}", shown.len()),

@@ -2,7 +2,7 @@
 
 use super::admin::{Admin, Call, Failed};
 use super::exit::Exit;
-use super::table::{cell, heads, show, table};
+use super::table::{cell, show, table};
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::Value;
@@ -91,21 +91,18 @@ fn list(args: &List) -> Result<Exit, Failed> {
 fn lines(answer: &Value) -> Vec<String> {
     let one = std::slice::from_ref(answer);
     let handlers = answer.as_array().map_or(one, Vec::as_slice);
-    let mut rows = vec![heads([
-        "NAME", "TYPE", "RUNNING", "WAITING", "LIMIT", "ROUTES", "SETTINGS",
-    ])];
-    rows.extend(handlers.iter().map(|one| {
-        vec![
-            cell(&one["name"]),
-            cell(&one["type"]),
-            cell(&one["running"]),
-            cell(&one["waiting"]),
-            cell(&one["limit"]),
-            cell(&one["routes"]),
-            settings(&one["settings"]),
-        ]
-    }));
-    let mut lines = table(rows);
+    let mut lines = table(
+        handlers,
+        &[
+            ("NAME", "name", cell),
+            ("TYPE", "type", cell),
+            ("RUNNING", "running", cell),
+            ("WAITING", "waiting", cell),
+            ("LIMIT", "limit", cell),
+            ("ROUTES", "routes", cell),
+            ("SETTINGS", "settings", settings),
+        ],
+    );
     // Of one alone: a list of all would be long.
     if let Some(endpoints) = answer["upstream"]["endpoints"].as_array() {
         lines.push(String::new());
@@ -115,29 +112,19 @@ fn lines(answer: &Value) -> Vec<String> {
 }
 
 fn endpoint_lines(endpoints: &[Value]) -> Vec<String> {
-    let mut rows = vec![heads([
-        "ENDPOINT",
-        "IN FLIGHT",
-        "ATTEMPTS",
-        "FAILURES",
-        "BREAKER",
-        "EJECTED BY",
-        "IDLE",
-        "ACTIVE",
-    ])];
-    rows.extend(endpoints.iter().map(|one| {
-        vec![
-            cell(&one["address"]),
-            cell(&one["in_flight"]),
-            cell(&one["attempts"]),
-            cell(&one["failures"]),
-            cell(&one["breaker"]),
-            cell(&one["ejected"]),
-            cell(&one["connections"]["idle"]),
-            cell(&one["connections"]["active"]),
-        ]
-    }));
-    table(rows)
+    table(
+        endpoints,
+        &[
+            ("ENDPOINT", "address", cell),
+            ("IN FLIGHT", "in_flight", cell),
+            ("ATTEMPTS", "attempts", cell),
+            ("FAILURES", "failures", cell),
+            ("BREAKER", "breaker", cell),
+            ("EJECTED BY", "ejected", cell),
+            ("IDLE", "connections.idle", cell),
+            ("ACTIVE", "connections.active", cell),
+        ],
+    )
 }
 
 fn settings(settings: &Value) -> String {

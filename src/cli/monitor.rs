@@ -2,7 +2,7 @@
 
 use super::admin::{Admin, Call, Failed};
 use super::exit::Exit;
-use super::table::{cell, heads, list, seconds, show, table};
+use super::table::{cell, list, seconds, show, table};
 use clap::Args;
 use serde_json::Value;
 
@@ -45,27 +45,18 @@ fn monitor(args: &Monitor) -> Result<Exit, Failed> {
 
 fn lines(answer: &Value) -> Vec<String> {
     let clients = list(answer, "clients");
-    let mut rows = vec![heads([
-        "CLIENT",
-        "ADDRESS",
-        "CONNECTION",
-        "ALIVE",
-        "SEEN",
-        "INTERVAL",
-        "MISSES",
-    ])];
-    rows.extend(clients.iter().map(|one| {
-        vec![
-            cell(&one["client_id"]),
-            cell(&one["addr"]),
-            cell(&one["connection"]),
-            cell(&one["alive"]),
-            seconds(&one["last_seen_seconds"]),
-            seconds(&one["interval_seconds"]),
-            cell(&one["misses"]),
-        ]
-    }));
-    let mut lines = table(rows);
+    let mut lines = table(
+        clients,
+        &[
+            ("CLIENT", "client_id", cell),
+            ("ADDRESS", "addr", cell),
+            ("CONNECTION", "connection", cell),
+            ("ALIVE", "alive", cell),
+            ("SEEN", "last_seen_seconds", seconds),
+            ("INTERVAL", "interval_seconds", seconds),
+            ("MISSES", "misses", cell),
+        ],
+    );
     let more = match &answer["next"] {
         Value::Null => String::new(),
         next => format!("; more with --after {}", cell(next)),
@@ -77,17 +68,16 @@ fn lines(answer: &Value) -> Vec<String> {
     ));
     let topics = list(answer, "topics");
     if !topics.is_empty() {
-        let mut rows = vec![heads(["TOPIC", "COUNT", "SEEN", "LAST CLIENT"])];
-        rows.extend(topics.iter().map(|one| {
-            vec![
-                cell(&one["topic"]),
-                cell(&one["count"]),
-                seconds(&one["last_seen_seconds"]),
-                cell(&one["last_client"]),
-            ]
-        }));
         lines.push(String::new());
-        lines.extend(table(rows));
+        lines.extend(table(
+            topics,
+            &[
+                ("TOPIC", "topic", cell),
+                ("COUNT", "count", cell),
+                ("SEEN", "last_seen_seconds", seconds),
+                ("LAST CLIENT", "last_client", cell),
+            ],
+        ));
     }
     lines
 }

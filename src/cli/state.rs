@@ -4,7 +4,7 @@ use super::admin::{Admin, Api, Failed};
 use super::exit::Exit;
 use super::output::{Output, settle};
 use super::peer;
-use super::table::{cell, list, seconds, show, table};
+use super::table::{aligned, cell, list, seconds, show};
 use clap::Args;
 use serde_json::Value;
 use std::time::Duration;
@@ -159,7 +159,7 @@ fn lines(state: &Value) -> Vec<String> {
             ),
         ));
     }
-    table(
+    aligned(
         rows.into_iter()
             .map(|(key, value)| vec![key.to_owned(), value])
             .collect(),

@@ -24,8 +24,25 @@ pub(super) fn show(
     Ok(settle(written, Exit::Ok))
 }
 
-/// Rows in columns, the first row being their heads. No line ends with blanks.
-pub(super) fn table(rows: Vec<Vec<String>>) -> Vec<String> {
+/// A column: its head, the keys that lead to its value, with dots between them, and how that is said.
+pub(super) type Column = (&'static str, &'static str, fn(&Value) -> String);
+
+/// A line of heads, and one for each item.
+pub(super) fn table(items: &[Value], columns: &[Column]) -> Vec<String> {
+    let heads = columns.iter().map(|(head, ..)| (*head).to_owned());
+    let mut rows = vec![heads.collect()];
+    rows.extend(items.iter().map(|item| {
+        let cells = columns.iter().map(|(_, keys, said)| {
+            let value = keys.split('.').fold(item, |value, key| &value[key]);
+            said(value)
+        });
+        cells.collect()
+    }));
+    aligned(rows)
+}
+
+/// Rows in columns. No line ends with blanks.
+pub(super) fn aligned(rows: Vec<Vec<String>>) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |at: usize| {
         let cells = rows.iter().filter_map(|row| row.get(at));
@@ -40,11 +57,6 @@ pub(super) fn table(rows: Vec<Vec<String>>) -> Vec<String> {
         cells.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
-}
-
-/// The heads of a table.
-pub(super) fn heads<const N: usize>(heads: [&str; N]) -> Vec<String> {
-    heads.map(str::to_owned).to_vec()
 }
 
 /// The list under this key; empty where there is none.
@@ -99,11 +111,9 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = vec![
-            heads(["a", "bcd", "e"]),
-            vec!["äöü".into(), "1".into(), String::new()],
-        ];
-        assert_eq!(table(rows), ["a    bcd  e", "äöü  1"]);
+        let items = [json!({"a": "äöü", "b": {"c": 1}, "e": ""})];
+        let columns: [Column; 3] = [("a", "a", cell), ("bcd", "b.c", cell), ("e", "e", cell)];
+        assert_eq!(table(&items, &columns), ["a    bcd  e", "äöü  1"]);
     }
 
     #[test]

@@ -77,26 +77,15 @@ fn limits(kind: Kind) -> String {
 mod tests {
     use super::*;
     use crate::config::{LoadOptions, load};
+    use crate::generated;
 
     const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
-    const BEGIN: &str = "<!-- generated from the table of keys; UPDATE_DOCS=1 cargo test -p mcpd configuration_md rewrites it -->\n";
-    const END: &str = "<!-- end of the generated part -->\n";
 
     #[test]
     fn configuration_md_is_up_to_date() {
-        let text = std::fs::read_to_string(PATH).unwrap();
-        let (intro, rest) = text.split_once(BEGIN).expect("the begin marker");
-        let (_, outro) = rest.split_once(END).expect("the end marker");
-        let fresh = format!("{intro}{BEGIN}{}\n{END}{outro}", reference_markdown());
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(PATH, fresh).unwrap();
-        } else {
-            assert!(
-                text == fresh,
-                "docs/configuration.md differs from the table of keys; run \
-                 `UPDATE_DOCS=1 cargo test -p mcpd configuration_md` and commit the result"
-            );
-        }
+        let test = "configuration_md";
+        let part = reference_markdown();
+        generated::expect_part("configuration.md", "the table of keys", test, &part);
     }
 
     #[test]

@@ -20,7 +20,7 @@ const MAX_SPARE_LANES: usize = 16;
 const MAX_KEPT_LANE: usize = 256 * 1024;
 
 /// Entries of a table of unanswered requests above which it is given back rather than kept.
-const MAX_KEPT_TABLE: usize = 256;
+const MAX_KEPT_TABLE: usize = 64;
 
 type Spares = Vec<Box<Lanes>>;
 

@@ -22,19 +22,14 @@ use tokio::task::AbortHandle;
 pub(super) struct Reply {
     pub(super) head: Head,
     /// What its counts, its span and its log line will tell.
-    pub(super) record: Box<Record>,
+    pub(super) record: Record,
     _counted: InFlight,
     /// Among the requests that its sender may have under way.
     _place: Option<Place>,
 }
 
 impl Reply {
-    pub(super) fn new(
-        head: Head,
-        record: Box<Record>,
-        peer: &Peer,
-        metrics: &ConnMetrics,
-    ) -> Reply {
+    pub(super) fn new(head: Head, record: Record, peer: &Peer, metrics: &ConnMetrics) -> Reply {
         let _place = peer.identity.as_ref().map(|identity| identity.enter());
         Reply {
             head,

@@ -100,3 +100,36 @@ fn nobody() -> Answer<'static> {
     let text = "credentials are asked for by now; connect again and show them";
     Answer::error(ErrorCode::PERMISSION_DENIED, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Policy;
+    use crate::message::Peer;
+    use mcpd_proto::Request;
+    use mcpd_proto::topic::Topic;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn who_came_before_credentials_were_asked_for_may_do_nothing_any_more() {
+        let peer = Arc::new(Peer {
+            connection: 1,
+            addr: ([127, 0, 0, 1], 1).into(),
+            client_id: None,
+            identity: None,
+        });
+        let topic = Topic::parse(b"echo").unwrap();
+        let request = Request::default();
+        let mut call = Call::new(&request, topic, Instant::now(), Duration::ZERO, &peer);
+        let auth = Auth::default();
+        let mut judge = |auth| judge(auth, &InForce::default(), &mut call);
+        assert!(judge(None).is_none() && judge(Some(&auth)).is_none());
+        let document = b"{apiVersion: mcpd/v1, kind: Principals, principals: []}";
+        auth.set_policy(Policy::parse(document).unwrap());
+        match judge(Some(&auth)) {
+            Some(Answer::Error { code, .. }) => assert_eq!(code, ErrorCode::PERMISSION_DENIED),
+            other => panic!("a refusal, not {other:?}"),
+        }
+    }
+}

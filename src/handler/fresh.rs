@@ -2,6 +2,7 @@
 
 use crate::background;
 use crate::files::{self, Settled};
+use crate::telemetry::UpstreamStats;
 use arc_swap::{ArcSwap, Guard};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(900);
 /// nothing, and the log says why.
 pub(super) struct Fresh<T> {
     handler: String,
+    stats: Arc<UpstreamStats>,
     sources: Vec<Source>,
     make: Make<T>,
     now: ArcSwap<T>,
@@ -47,13 +49,14 @@ impl<T: Send + Sync + 'static> Fresh<T> {
     /// # Errors
     /// What is wrong with one, by its key.
     pub(super) fn new(
-        handler: &str,
+        (handler, stats): (&str, &Arc<UpstreamStats>),
         sources: Vec<Source>,
         make: Make<T>,
     ) -> Result<Arc<Fresh<T>>, String> {
         let contents = read(&sources)?;
         Ok(Arc::new(Fresh {
             handler: handler.to_owned(),
+            stats: Arc::clone(stats),
             now: ArcSwap::from_pointee(make(&contents)?),
             sources,
             make,
@@ -104,6 +107,7 @@ impl<T: Send + Sync + 'static> Fresh<T> {
             }
             Err(problem) => {
                 let handler = &self.handler;
+                self.stats.file_refused();
                 tracing::error!(handler, %problem, "files refused, the last good ones stay");
             }
         }
@@ -148,7 +152,7 @@ mod tests {
             Ok(text) if !text.contains("wrong") => Ok(text),
             _ => Err("word: is wrong".to_owned()),
         };
-        Fresh::new("orders", vec![source], Box::new(make))
+        Fresh::new(("orders", &Arc::default()), vec![source], Box::new(make))
     }
 
     #[test]

@@ -225,9 +225,12 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
+    /// A server and the hash of its routes.
+    type Member = (SocketAddr, Arc<str>);
+
     /// Servers with routes that the test gives them.
     #[derive(Clone, Default)]
-    struct Fleet(Arc<Mutex<Vec<(SocketAddr, Arc<str>)>>>);
+    struct Fleet(Arc<Mutex<Vec<Member>>>);
 
     impl Fleet {
         async fn add(&self, hash: &str) {
@@ -264,7 +267,7 @@ mod tests {
     impl Source for Fleet {
         fn peers(&self) -> BoxFuture<'_, Result<Vec<Peer>, String>> {
             let all = self.0.lock().unwrap();
-            let peer = |(n, (addr, _)): (usize, &(SocketAddr, Arc<str>))| Peer {
+            let peer = |(n, (addr, _)): (usize, &Member)| Peer {
                 addr: *addr,
                 name: Some(Arc::from(format!("pod-{n}"))),
                 node: None,

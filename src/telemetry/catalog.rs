@@ -214,6 +214,12 @@ pub static METRICS: &[MetricGroup] = &[
             )
             .labelled(&[("handler", HANDLER)])
             .later(),
+            counter(
+                "mcpd_upstream_files_refused_total",
+                "Times that a file of certificates or secrets was no good, so that what it held before was used: once for each change, or each connection to a server of MCP.",
+            )
+            .labelled(&[("handler", HANDLER)])
+            .later(),
             gauge(
                 "mcpd_upstream_connections",
                 "Connections to upstreams, by whether anything is under way on them.",

@@ -67,6 +67,7 @@ pub struct UpstreamStats {
     attempts: [AtomicU64; AttemptOutcome::ALL.len()],
     retries: AtomicU64,
     ejections: AtomicU64,
+    files_refused: AtomicU64,
     look: Mutex<Option<Look>>,
 }
 
@@ -89,6 +90,11 @@ impl UpstreamStats {
     /// An endpoint was taken out.
     pub(crate) fn ejection(&self) {
         self.ejections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A file of certificates or secrets is no good, and what it held before is used.
+    pub(crate) fn file_refused(&self) {
+        self.files_refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Has `look` asked for what goes up and down, in place of whoever was asked before.
@@ -165,6 +171,12 @@ impl UpstreamCatalog {
             "",
             &[""],
             &|stats, _, _| load(&stats.ejections),
+        );
+        family(
+            "mcpd_upstream_files_refused_total",
+            "",
+            &[""],
+            &|stats, _, _| load(&stats.files_refused),
         );
         family(
             "mcpd_upstream_connections",

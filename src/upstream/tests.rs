@@ -284,3 +284,78 @@ async fn a_name_is_looked_up_again_in_time_and_sooner_when_nobody_is_there() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(shown(&upstream), ["10.0.0.2", "10.0.0.3"]);
 }
+
+/// A first attempt that its caller makes ends like this.
+fn first(
+    upstream: &Arc<Upstream<Wire>>,
+    fate: Fate,
+) -> (Trip<Wire>, Result<Ran<Fate>, Further<Fate>>) {
+    let mut trip = upstream.set_out(order());
+    assert!(trip.endpoint().is_some());
+    trip.sent();
+    let ended = trip.ended(Tried { fate, answer: fate });
+    (trip, ended)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_attempt_by_the_caller_is_judged_like_any_other() {
+    let mut settings = Settings::default();
+    settings.breaker.consecutive = 3;
+    let upstream = of(settings, 1);
+    let (_, well) = first(&upstream, WELL);
+    assert!(!well.ok().unwrap().unknown);
+    let (_, given_up) = first(&upstream, Fate::GivenUp);
+    assert!(given_up.ok().unwrap().unknown);
+    for fate in [Fate::Unknown, Fate::TimedOut, Fate::Unknown] {
+        let (trip, lost) = first(&upstream, fate);
+        let further = lost.expect_err("the upstream decides what follows");
+        let ran = trip.further(further, |_| async {
+            unreachable!("it may not be repeated")
+        });
+        assert!(ran.await.unknown);
+    }
+    let trip = upstream.set_out(order());
+    assert!(trip.endpoint().is_none(), "the breaker is open");
+    let ran = trip.run(|_| async { unreachable!("nobody may be asked") as Tried<()> });
+    let end = ran.await.end;
+    assert!(matches!(end, End::Refused(Refusal::CircuitOpen { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_a_first_attempt_goes_to_somebody_else() {
+    let upstream = of(Settings::default(), 2);
+    for _ in 0..20 {
+        let mut trip = upstream.set_out(order());
+        let asked = trip.endpoint().unwrap().addr;
+        trip.sent();
+        let refused = Fate::Refused { retry_after: None };
+        let further = trip.ended(tried(refused, "not now")).err().unwrap();
+        let ran = trip.further(further, |given: Try<Wire>| async move {
+            assert_ne!(given.endpoint.addr, asked);
+            tried(WELL, "done")
+        });
+        assert!(matches!(ran.await.end, End::Answer("done")));
+        // The budget is for one in ten.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trip_that_is_dropped_gives_its_place_back_and_one_that_may_be_hedged_is_not_the_callers()
+{
+    let one = Settings {
+        max_running: 1,
+        ..Settings::default()
+    };
+    let upstream = of(one, 1);
+    let mut trip = upstream.set_out(order());
+    trip.sent();
+    assert!(upstream.set_out(order()).endpoint().is_none());
+    drop(trip);
+    assert!(upstream.set_out(order()).endpoint().is_some());
+    let hedged = Settings {
+        hedge: Some(Duration::from_millis(5)),
+        ..idempotent()
+    };
+    assert!(of(hedged, 2).set_out(order()).endpoint().is_none());
+}

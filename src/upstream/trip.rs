@@ -36,6 +36,7 @@ impl<T> Entered<T> {
 pub struct Trip<T: Transport> {
     upstream: Arc<Upstream<T>>,
     order: Order,
+    began: Instant,
     entered: Option<Entered<T>>,
     /// The first attempt may have gone out.
     sent: bool,
@@ -64,6 +65,7 @@ impl<T: Transport> Upstream<T> {
         Trip {
             upstream: Arc::clone(self),
             order,
+            began: now,
             entered,
             sent: false,
         }
@@ -145,11 +147,14 @@ impl<T: Transport> Trip<T> {
         self.entered.as_ref().map(|entered| &entered.visit.endpoint)
     }
 
+    /// When it set out.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
     /// When that attempt is over at the latest: it must end by then, with [`Fate::TimedOut`] where it was sent.
     pub fn until(&self) -> Instant {
-        let began = self.entered.as_ref().map(|entered| entered.began);
-        let deadline = self.order.deadline;
-        began.map_or(deadline, |began| self.upstream.until(&self.order, began))
+        self.upstream.until(&self.order, self.began)
     }
 
     /// Whether it is.

@@ -95,3 +95,19 @@ fn variables_are_spelt_with_both_underscores() {
     }
     assert!(wrong.is_empty(), "{wrong:?}");
 }
+
+/// `make observe` runs it; that it is taken at all is seen sooner here.
+#[test]
+fn the_stack_of_the_dashboards_is_taken_by_a_server() {
+    let stack = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/stack");
+    for (config, routes) in [
+        ("mcpd.yaml", "routes.yaml"),
+        ("upstream.yaml", "upstream-routes.yaml"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mcpd"));
+        command.args(["check", "--config", config, "--routes", routes]);
+        let run = command.current_dir(stack).output().unwrap();
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert!(run.status.success(), "{config}, {routes}: {said}");
+    }
+}

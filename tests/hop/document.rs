@@ -62,6 +62,52 @@ fn a_process_that_is_told_by_a_document_hands_on_and_counts() {
     front.await_metric(idle, |n| n == 2.0);
 }
 
+/// What has set out by the old document comes back, and what comes later goes by the new one.
+#[test]
+fn a_document_that_is_replaced_takes_nothing_from_what_is_under_way() {
+    let far = scratch();
+    let slow = "{topic: slow, handler: slow}, {topic: 'new/slow', handler: echo}";
+    let next = Start::new()
+        .routes(&file(&far, "routes.yaml", &routes(slow)))
+        .set("HANDLERS__SLOW__TYPE", "delay")
+        .set("HANDLERS__SLOW__LATENCY", "2s")
+        .spawn();
+    let dir = scratch();
+    let list = |more: &str| {
+        let addr = next.data;
+        handlers(&format!(
+            "{{name: next, type: mcp, endpoints: ['{addr}']{more}}}"
+        ))
+    };
+    let path = file(&dir, "handlers.yaml", &list(""));
+    let routes = file(&dir, "routes.yaml", &routes("{topic: '#', handler: next}"));
+    let start = Start::new().set("HANDLERS_FILE", path.to_str().unwrap());
+    let front = start.routes(&routes).spawn();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let connecting = Connection::connect(front.data.to_string(), ConnectOptions::new());
+        let client = connecting.await.unwrap();
+        let under_way = tokio::spawn(client.request("slow").body("1").send());
+        tokio::task::block_in_place(|| {
+            next.await_metric("mcpd_requests_in_flight", |n| n > 0.0);
+            file(&dir, "handlers.yaml", &list(", topic: 'new/{topic}'"));
+        });
+        let until = std::time::Instant::now() + crate::PATIENCE;
+        while client
+            .request("slow")
+            .body("2")
+            .send()
+            .await
+            .unwrap()
+            .body()
+            != "2"
+        {
+            assert!(std::time::Instant::now() < until, "it is never taken");
+        }
+        assert!(under_way.await.unwrap().is_ok());
+    });
+}
+
 #[test]
 fn what_is_wrong_with_a_document_is_told_by_line_and_key() {
     let dir = scratch();

@@ -4,7 +4,7 @@
 use crate::front::{Does, Front, code, far, says};
 use crate::support::{Start, scratch, write_routes};
 use mcpd::message::{Call, Outcome};
-use mcpd_client::{ErrorCode, Request};
+use mcpd_client::{Bytes, ErrorCode, Request};
 use std::future::poll_fn;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
@@ -129,9 +129,11 @@ fn a_cancelled_request_is_answered_when_the_far_work_has_stopped() {
     });
     assert_eq!(front.ask("a", "short").unwrap().body(), "short");
     let request = Request::new("long").body("long");
-    let until = std::time::Instant::now() + crate::PATIENCE;
+    let now = std::time::Instant::now();
+    let until = now + crate::PATIENCE;
     let answer = front.run(async {
-        let sending = poll_fn(|cx| Poll::Ready(front.client.try_send(&request, until, cx))).await;
+        let sending =
+            poll_fn(|cx| Poll::Ready(front.client.try_send(&request, now, until, cx))).await;
         let mut sending = sending.expect("there is room").unwrap();
         let begins = tokio::task::spawn_blocking(move || {
             begun.recv_timeout(crate::PATIENCE).unwrap();
@@ -168,6 +170,9 @@ impl Drop for Tells {
 fn breaks_off(end: impl FnOnce(std::net::TcpStream) + Send + 'static) -> SocketAddr {
     use mcpd_proto::{Frame, Hello, Side};
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Little lies in the socket of one that does not read.
+    let socket = socket2::SockRef::from(&listener);
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
     let addr = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
@@ -220,6 +225,33 @@ fn a_reset_or_an_end_without_a_word_leaves_a_request_unknown() {
         code(front_of(garbage).ask("a", "")),
         ErrorCode::UPSTREAM_LOST
     );
+}
+
+/// A link that is not read fills up. What is on it may have been executed; what found no room was not, and is
+/// told so when its time is over.
+#[test]
+fn what_finds_no_room_on_a_link_that_is_not_read_was_not_executed() {
+    let (done, wait) = mpsc::channel::<()>();
+    let deaf = breaks_off(move |_stream| wait.recv().unwrap_or_default());
+    let front = front_of(deaf);
+    let body = Bytes::from(vec![7; 32 * 1024]);
+    let ask = || {
+        let request = front.client.request("a").body(body.clone());
+        front
+            .server
+            .runtime
+            .spawn(request.timeout(2 * SHORT).send())
+    };
+    let asking: Vec<_> = (0..200).map(|_| ask()).collect();
+    let mut codes = std::collections::BTreeMap::new();
+    for asked in asking {
+        let code = code(front.run(asked).unwrap());
+        *codes.entry(code.to_string()).or_insert(0) += 1;
+    }
+    let of = |code: ErrorCode| codes.get(&code.to_string()).copied().unwrap_or(0);
+    let (unknown, not) = (of(ErrorCode::DEADLINE_EXCEEDED), of(ErrorCode::EXPIRED));
+    assert!(unknown > 0 && not > 0 && unknown + not == 200, "{codes:?}");
+    drop(done);
 }
 
 #[test]

@@ -225,6 +225,8 @@ fn a_process_goes_by_the_files_of_its_document_and_by_the_last_good_ones() {
         assert!(!text.contains(token.to_str().unwrap()), "{text}");
         assert!(Instant::now() < deadline, "it is never asked again: {text}");
     }
+    let refused = "mcpd_upstream_files_refused_total{handler=\"next\"}";
+    assert!(front.metric(refused) > 0.0);
     let told = front.await_log("trouble with connecting to the next server");
     assert!(told.contains(&problem), "{told}");
 }

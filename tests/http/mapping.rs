@@ -38,6 +38,8 @@ async fn a_call_becomes_a_request_and_a_response_an_answer() {
         ("idempotency-key", "mine"),
         ("mcp-principal", "root"),
         ("mcp_topic", "other"),
+        ("x_tenant", "other"),
+        ("x-forwarded-for", "10.0.0.1"),
     ] {
         request = request.header(key, value);
     }
@@ -69,6 +71,8 @@ async fn a_call_becomes_a_request_and_a_response_an_answer() {
         ("transfer-encoding", None),
         ("mcp-principal", None),
         ("mcp_topic", None),
+        ("x_tenant", None),
+        ("x-forwarded-for", None),
         ("mcp-topic", Some("orders/eu%3F/7")),
         ("mcp-client-id", Some("till-7")),
         ("mcp-priority", Some("5")),

@@ -167,6 +167,7 @@ async fn a_header_comes_from_a_file_that_changes_and_its_value_is_told_to_nobody
         front.server.await_log("changed files are in force");
     }
 
+    assert_eq!(front.metric("files_refused_total", ""), 3.0);
     let pages = ["/admin/v1/handlers", "/admin/v1/handlers/up", "/statusz"];
     for page in pages {
         let (_, text) = front.server.get(page);

@@ -10,8 +10,8 @@ use mcpd::router::document::{Document, RouteSpec};
 use mcpd::router::{handle::Handle, table::Table};
 use mcpd::scheduler::Scheduler;
 use mcpd::telemetry::{ConnMetrics, RouteCatalog};
-use mcpd_proto::ErrorCode;
 use mcpd_proto::topic::Pattern;
+use mcpd_proto::{ErrorCode, Frame};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -274,6 +274,18 @@ fn cancelled_work_that_goes_on_ends_in_its_time_or_with_the_server() {
     registry.order_all(&Order::Cut);
     assert_eq!(peer.expect().error(), (1, ErrorCode::DEADLINE_EXCEEDED));
     assert_eq!(running(), 0);
+}
+
+#[test]
+fn hosted_work_is_answered_before_a_connection_ends_in_order() {
+    let (_runtime, addr, _, registry) = listen_and_order();
+    let mut peer = Peer::new(TcpStream::connect(addr).unwrap());
+    peer.request(1, "brittle", b"hosted work");
+    peer.expect_alive(2);
+    registry.order_all(&Order::Finish);
+    assert!(matches!(peer.expect().frame(), Frame::GoAway(_)));
+    assert_eq!(peer.expect().response(), (1, b"done".to_vec()));
+    peer.expect_end(ErrorCode::CLOSING);
 }
 
 #[test]

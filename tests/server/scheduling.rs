@@ -36,7 +36,7 @@ fn wait_advised(got: &Got) -> bool {
     }
 }
 
-fn depth(priority: u8) -> String {
+pub(crate) fn depth(priority: u8) -> String {
     format!("mcpd_queue_depth{{priority=\"{priority}\"}}")
 }
 

@@ -1,7 +1,8 @@
 //! Who clients are, and what they may do.
 
+use crate::scheduling::depth;
 use crate::support::{Peer, Server, Start, scratch};
-use crate::tools::{eventually, hello, request, slow};
+use crate::tools::{eventually, hello, request, routed, slow};
 use mcpd_proto::{ErrorCode, Frame, GoAwayReason, Meta};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -277,6 +278,23 @@ fn decisions_are_told_when_somebody_asks() {
         let mut lines = lines.filter(|line| line.contains("a request was judged"));
         lines.any(|line| !line.contains("\"suppressed\":0"))
     });
+}
+
+#[test]
+fn nobody_is_more_urgent_than_their_principal_may_be() {
+    let dir = scratch();
+    let start = slow(Start::new(), "10m").set("HANDLERS__SLOW__CONCURRENCY", "1");
+    let rest = till("allow: [slow], priority: {max: 2}");
+    let start = trusting(start, dir.path(), &rest);
+    let server = routed(start, &["topic: slow, handler: slow"]);
+    let mut peer = welcomed(&server, "a");
+    // One runs, the others wait with the priority that they get.
+    for (seq, priority) in [(1, 7), (2, 7), (3, 1)] {
+        peer.send(&request(seq, "slow", b"", priority, Meta::EMPTY));
+    }
+    server.await_metric(&depth(2), |n| n == 1.0);
+    server.await_metric(&depth(1), |n| n == 1.0);
+    assert_eq!(server.metric(&depth(7)), 0.0);
 }
 
 #[test]

@@ -31,13 +31,15 @@ impl Connection {
 
     /// Sends a request at once; `None` where that cannot be, as it would have to wait for its place or
     /// for room to write, or the connection takes nothing new: [`Connection::send`] then does it, or says
-    /// why not. The waker of `cx` is woken when there is an answer, of use until `until`.
+    /// why not. The waker of `cx` is woken when there is an answer, of use until `until`; `now` is the time,
+    /// read by the caller a moment ago.
     ///
     /// # Errors
     /// Those of [`Connection::send`] that need no waiting.
     pub fn try_send(
         &self,
         request: &Request,
+        now: Instant,
         until: Instant,
         cx: &Context<'_>,
     ) -> Option<Result<Sending>> {
@@ -45,7 +47,7 @@ impl Connection {
         let place = shared.try_place().ok()?;
         let attempt = Attempt::plain(&request.parts, Some(until));
         let checked = request.parts.check();
-        let ticket = match checked.and_then(|()| submit(shared, &attempt, now(), false, cx)) {
+        let ticket = match checked.and_then(|()| submit(shared, &attempt, now, false, cx)) {
             Ok(ticket) => ticket?,
             Err(error) => return Some(Err(error)),
         };

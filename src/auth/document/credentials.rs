@@ -1,6 +1,6 @@
 //! What a principal is known by besides tokens: JWTs and client certificates.
 
-use super::{Report, bounded};
+use super::Report;
 use crate::auth::jwt::Claims;
 use crate::message::Certificate;
 use crate::router::document::reading::{self, Field, Fields};
@@ -212,7 +212,7 @@ fn is_visible(text: &str) -> bool {
 
 /// The JWTs that a field names.
 pub(super) fn jwts(field: &Field<'_>, report: &mut Report) -> Vec<JwtMatch> {
-    let items = bounded(field, MAX_MATCHES, report).unwrap_or_default();
+    let items = reading::bounded(field, MAX_MATCHES, report).unwrap_or_default();
     let read = items
         .into_iter()
         .filter_map(|item| JwtMatch::read(item, report));
@@ -221,7 +221,7 @@ pub(super) fn jwts(field: &Field<'_>, report: &mut Report) -> Vec<JwtMatch> {
 
 /// The certificates that a field names.
 pub(super) fn certificates(field: &Field<'_>, report: &mut Report) -> Vec<SanPattern> {
-    let items = bounded(field, MAX_MATCHES, report).unwrap_or_default();
+    let items = reading::bounded(field, MAX_MATCHES, report).unwrap_or_default();
     let read = items
         .into_iter()
         .filter_map(|item| SanPattern::read(item, report));

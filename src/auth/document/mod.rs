@@ -152,7 +152,7 @@ fn policy(root: Field<'_>, report: &mut Report) -> Option<Policy> {
         reading::number(&field, 0..=u64::MAX, report);
     }
     let list = fields.require("principals", report)?;
-    let items = bounded(&list, MAX_ENTRIES, report)?;
+    let items = reading::bounded(&list, MAX_ENTRIES, report)?;
     let mut policy = Policy::default();
     for item in items {
         let place = item.place();
@@ -237,25 +237,12 @@ fn entry(item: Field<'_>, report: &mut Report) -> Option<Entry> {
     })
 }
 
-fn bounded<'n>(field: &Field<'n>, max: usize, report: &mut Report) -> Option<Vec<Field<'n>>> {
-    let items = reading::items(field, report)?;
-    if items.len() > max {
-        reading::wrong(
-            field,
-            &format!("are too many; at most {max} are taken"),
-            report,
-        );
-        return None;
-    }
-    Some(items)
-}
-
 fn list<T>(
     field: &Field<'_>,
     parse: impl Fn(&str) -> Result<T, String>,
     report: &mut Report,
 ) -> Vec<T> {
-    let items = bounded(field, MAX_PATTERNS, report).unwrap_or_default();
+    let items = reading::bounded(field, MAX_PATTERNS, report).unwrap_or_default();
     let one = |item: Field<'_>| {
         let text = reading::text(&item, report)?;
         let parsed = parse(text);
@@ -281,7 +268,7 @@ fn name_of(field: &Field<'_>, report: &mut Report) -> Option<String> {
 }
 
 fn tokens(field: &Field<'_>, report: &mut Report) -> Vec<Token> {
-    let items = bounded(field, MAX_TOKENS, report).unwrap_or_default();
+    let items = reading::bounded(field, MAX_TOKENS, report).unwrap_or_default();
     let tokens = items.into_iter().filter_map(|item| token(item, report));
     tokens.collect()
 }

@@ -18,6 +18,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tls::Tls;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Mutex;
 
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:8081";
 const DEFAULT_PORT: u16 = 8081;
@@ -72,6 +74,8 @@ pub(super) struct Api {
     base: Url,
     token: Option<HeaderValue>,
     timeout: Duration,
+    /// Kept from the first wait on: what is asked in turns must not miss the one between two turns.
+    interrupts: Mutex<Option<Signal>>,
 }
 
 impl Admin {
@@ -88,6 +92,7 @@ impl Admin {
             base,
             token,
             timeout: self.admin_timeout,
+            interrupts: Mutex::default(),
         })
     }
 
@@ -207,12 +212,16 @@ impl Api {
             .is_some()
     }
 
-    /// `None` for Ctrl-C.
+    /// `None` for Ctrl-C, also for one that came since the last wait.
     fn wait<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         self.runtime.as_ref()?.block_on(async {
+            let mut interrupts = self.interrupts.lock().await;
+            if interrupts.is_none() {
+                *interrupts = signal(SignalKind::interrupt()).ok();
+            }
             tokio::select! {
                 done = future => Some(done),
-                _ = tokio::signal::ctrl_c() => None,
+                Some(Some(())) = async { Some(interrupts.as_mut()?.recv().await) } => None,
             }
         })
     }

@@ -1,7 +1,7 @@
 //! `mcpd routes apply`: all routes at once.
 
 use super::everywhere::Everywhere;
-use super::{Diff, file, how, live, parse, tag, written};
+use super::{Diff, How, file, live, parse, tag, written};
 use crate::cli::admin::{Admin, Answer, Api, Call, Failed};
 use crate::cli::exit::Exit;
 use crate::router::document::ETag;
@@ -25,18 +25,14 @@ pub(super) struct Apply {
     /// The document, YAML or JSON; - for standard input
     #[arg(value_name = "FILE")]
     file: String,
-    /// Have the server check it and say what would change (default: change it)
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    how: How,
     /// Replace this version and no other, such as 7-0123456789abcdef (default: the one that is live)
     #[arg(long, value_name = "ETAG", value_parser = etag, conflicts_with = "force")]
     if_match: Option<ETag>,
     /// Replace whatever is there, also if that is nothing (default: only the version that was read)
     #[arg(long)]
     force: bool,
-    /// Take keys that the server does not know, with a warning (default: they are refused)
-    #[arg(long)]
-    no_strict: bool,
     #[command(flatten)]
     everywhere: Everywhere,
     /// Print one JSON object (default: text)
@@ -65,7 +61,7 @@ pub(super) fn run(args: &Apply) -> Result<Exit, Failed> {
         (None, Some(tag)) => tag.to_string(),
         (None, None) => "*".to_owned(),
     };
-    let mut query = how(args.dry_run, args.no_strict);
+    let mut query = args.how.query();
     query.extend(args.everywhere.query());
     let put = |if_match: Option<&str>| {
         api.ask(Call {

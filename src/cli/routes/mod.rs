@@ -74,11 +74,27 @@ fn live(api: &Api) -> Result<Answer, Failed> {
     })
 }
 
-/// How a change is to be taken, as parameters of the API.
-fn how<'a>(dry_run: bool, no_strict: bool) -> Vec<(&'static str, &'a str)> {
-    let all = [("dry_run", dry_run, "true"), ("strict", no_strict, "false")];
-    let given = all.into_iter().filter(|(_, given, _)| *given);
-    given.map(|(key, _, value)| (key, value)).collect()
+/// How a change is to be taken.
+#[derive(Debug, Args)]
+struct How {
+    /// Have the server check it and say what would change (default: change it)
+    #[arg(long)]
+    dry_run: bool,
+    /// Take keys that the server does not know, with a warning (default: they are refused)
+    #[arg(long)]
+    no_strict: bool,
+}
+
+impl How {
+    /// The parameters of the API.
+    fn query(&self) -> Vec<(&'static str, &'static str)> {
+        let all = [
+            ("dry_run", self.dry_run, "true"),
+            ("strict", self.no_strict, "false"),
+        ];
+        let given = all.into_iter().filter(|(_, given, _)| *given);
+        given.map(|(key, _, value)| (key, value)).collect()
+    }
 }
 
 /// The tag of an answer that has to have one.

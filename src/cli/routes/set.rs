@@ -2,7 +2,7 @@
 
 use super::everywhere::Everywhere;
 use super::shape::Shape;
-use super::{Diff, document_of, file, how, live, name, parse, tag, written};
+use super::{Diff, How, document_of, file, live, name, parse, tag, written};
 use crate::cli::admin::{Admin, Answer, Api, Call, Failed};
 use crate::cli::exit::Exit;
 use crate::cli::peer;
@@ -75,12 +75,8 @@ pub(super) struct Set {
     /// arguments)
     #[arg(long, short, value_name = "FILE", conflicts_with_all = KEYS)]
     file: Option<String>,
-    /// Have the server check it and say what would change (default: change it)
-    #[arg(long)]
-    dry_run: bool,
-    /// Take keys that the server does not know, with a warning (default: they are refused)
-    #[arg(long)]
-    no_strict: bool,
+    #[command(flatten)]
+    how: How,
     #[command(flatten)]
     everywhere: Everywhere,
     /// Print one JSON object (default: text)
@@ -159,7 +155,7 @@ pub(super) fn set(args: &Set) -> Result<Exit, Failed> {
                 .into_bytes()
         }
     };
-    let mut query = how(args.dry_run, args.no_strict);
+    let mut query = args.how.query();
     query.extend(args.everywhere.query());
     let answer = api.ask(Call {
         method: Method::PUT,
@@ -298,7 +294,8 @@ pub(super) fn remove(args: &Rm) -> Result<Exit, Failed> {
         all_there(&api, &names)?;
     }
     for (at, name) in names.iter().enumerate() {
-        let mut query = how(args.dry_run, false);
+        let dry_run = args.dry_run.then_some(("dry_run", "true"));
+        let mut query: Vec<_> = dry_run.into_iter().collect();
         // Who has the last change has those before it.
         let last = at + 1 == names.len();
         let everywhere = Some(&args.everywhere).filter(|_| last);

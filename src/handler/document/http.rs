@@ -1,9 +1,7 @@
 //! Entries of type `http`.
 
 use super::endpoints::{self, Endpoints};
-use super::value::{
-    bounded, duration, flag, list, number, of_text, parsed, path, section, set, size,
-};
+use super::value::{duration, flag, list, number, of_text, parsed, path, section, set, size};
 use super::{care, tls};
 use crate::handler::http::{
     HashBy, HeaderSource, HttpSettings, HttpVersion, header_name, host_and_port,
@@ -122,7 +120,7 @@ fn value(text: &str) -> Result<HeaderValue, String> {
 }
 
 fn headers(field: &Field<'_>, report: &mut Report) -> Vec<(HeaderName, HeaderSource)> {
-    let items = bounded(field, MAX_HEADERS, report).unwrap_or_default();
+    let items = reading::bounded(field, MAX_HEADERS, report).unwrap_or_default();
     let headers = items.into_iter().filter_map(|item| header(item, report));
     headers.collect()
 }

@@ -129,12 +129,7 @@ fn document(root: Field<'_>, report: &mut Report) -> Option<Document> {
     let revision = fields.get("revision");
     let revision = revision.and_then(|field| reading::number(&field, 0..=u64::MAX, report));
     let list = fields.require("handlers", report)?;
-    let items = reading::items(&list, report)?;
-    if items.len() > MAX_HANDLERS {
-        let message = format!("are too many; at most {MAX_HANDLERS} are taken");
-        reading::wrong(&list, &message, report);
-        return None;
-    }
+    let items = reading::bounded(&list, MAX_HANDLERS, report)?;
     let mut handlers: Vec<Entry> = Vec::new();
     for item in items {
         let place = item.place();

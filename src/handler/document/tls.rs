@@ -15,6 +15,7 @@ pub(super) fn settings(fields: &Fields<'_>, report: &mut Report) -> Option<TlsSe
 }
 
 /// The same of a `tls` that knows of files alone.
+#[cfg(feature = "nats")]
 pub(super) fn files(fields: &Fields<'_>, report: &mut Report) -> Option<TlsFiles> {
     let known = &["ca_file", "cert_file", "key_file"];
     let section = section(fields, "tls", known, report)?;

@@ -82,28 +82,13 @@ pub(super) fn list<T>(
     report: &mut Report,
 ) -> Option<Vec<T>> {
     let field = fields.get(key)?;
-    let items = bounded(&field, max, report)?;
+    let items = reading::bounded(&field, max, report)?;
     let items = items.iter();
     Some(
         items
             .filter_map(|item| of_text(item, &parse, report))
             .collect(),
     )
-}
-
-/// The items of a list of at most `max`.
-pub(super) fn bounded<'n>(
-    field: &Field<'n>,
-    max: usize,
-    report: &mut Report,
-) -> Option<Vec<Field<'n>>> {
-    let items = reading::items(field, report)?;
-    if items.len() > max {
-        let message = format!("are too many; at most {max} are taken");
-        reading::wrong(field, &message, report);
-        return None;
-    }
-    Some(items)
 }
 
 /// The mapping of a key, with nothing in it but `known`, if the key is there.

@@ -3,6 +3,7 @@
 use super::settings::{HeaderSource, HttpSettings, HttpVersion};
 use crate::handler::TlsSettings;
 use crate::handler::fresh::{Contents, Fresh, Source};
+use crate::telemetry::UpstreamStats;
 use crate::tls::{self, ClientFiles};
 use hyper::header::{HeaderName, HeaderValue};
 use rustls::ClientConfig;
@@ -11,6 +12,9 @@ use std::time::Instant;
 
 /// The longest value of a header that is taken from a file: half of what most servers take of all of them.
 const MAX_VALUE: usize = 8 << 10;
+
+/// The handler that files belong to, by its name and its counts.
+type Owner<'a> = (&'a str, &'a Arc<UpstreamStats>);
 
 /// Headers of every request.
 pub(super) type Headers = Vec<(HeaderName, HeaderValue)>;
@@ -26,7 +30,7 @@ impl Files {
     ///
     /// # Errors
     /// What is wrong with one, by its key.
-    pub(super) fn new(handler: &str, settings: &HttpSettings) -> Result<Files, String> {
+    pub(super) fn new(handler: Owner<'_>, settings: &HttpSettings) -> Result<Files, String> {
         let tls = settings.tls.as_ref();
         let tls = tls
             .map(|tls| client(handler, tls, settings.version))
@@ -56,7 +60,7 @@ impl Files {
     }
 }
 
-fn headers(handler: &str, settings: &HttpSettings) -> Result<Arc<Fresh<Headers>>, String> {
+fn headers(handler: Owner<'_>, settings: &HttpSettings) -> Result<Arc<Fresh<Headers>>, String> {
     let mut sources = Vec::new();
     for (name, source) in &settings.headers {
         if let HeaderSource::File { path, .. } = source {
@@ -99,7 +103,7 @@ fn value(prefix: &str, bytes: &[u8]) -> Result<HeaderValue, &'static str> {
 }
 
 fn client(
-    handler: &str,
+    handler: Owner<'_>,
     settings: &TlsSettings,
     version: HttpVersion,
 ) -> Result<Arc<Fresh<ClientConfig>>, String> {

@@ -15,15 +15,25 @@ const CONNECTION: [&str; 11] = [
     "content-type",
 ];
 
-/// What a client may say only where it is configured that it may: who it is, and what we say ourselves.
-const RESERVED: [&str; 6] = [
+/// What a client may say only where it is configured that it may: who it is, what we say ourselves, and what
+/// services believe of those that stand before them: where a request is from, and that its method or path is
+/// another.
+const RESERVED: [&str; 11] = [
     "authorization",
     "proxy-authorization",
     "cookie",
     "traceparent",
     "tracestate",
     "idempotency-key",
+    "forwarded",
+    "x-real-ip",
+    "x-http-method-override",
+    "x-original-url",
+    "x-rewrite-url",
 ];
+
+/// The same of all that begin so.
+const RESERVED_STARTS: [&str; 2] = ["mcp-", "x-forwarded-"];
 
 /// What of an answer does not go back to the client: what is about the connection or the server's side of
 /// it, and cookies, which nobody keeps there.
@@ -38,19 +48,17 @@ const NOT_BACK: [&str; 8] = [
     "accept-ranges",
 ];
 
-/// Many servers take `_` for `-` when they hand headers on, so that is how they are compared.
+/// Whether two names are the same to servers. Many take `_` for `-` when they hand headers on.
+pub(super) fn is_same(one: &str, other: &str) -> bool {
+    let plain = |byte: u8| match byte {
+        b'_' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    };
+    one.len() == other.len() && one.bytes().map(plain).eq(other.bytes().map(plain))
+}
+
 fn is_one_of(name: &str, list: &[&str]) -> bool {
-    let same = |a: u8, b: u8| {
-        b == if a == b'_' {
-            b'-'
-        } else {
-            a.to_ascii_lowercase()
-        }
-    };
-    let is = |one: &&str| {
-        one.len() == name.len() && name.bytes().zip(one.bytes()).all(|(a, b)| same(a, b))
-    };
-    list.iter().any(is)
+    list.iter().any(|one| is_same(name, one))
 }
 
 /// Whether a header is about the connection or the framing of a message.
@@ -60,10 +68,8 @@ pub(super) fn is_of_the_connection(name: &str) -> bool {
 
 /// Whether a HEADER goes along only where it is configured, or never.
 pub(crate) fn is_reserved(name: &str) -> bool {
-    let ours = name
-        .get(..4)
-        .is_some_and(|start| is_one_of(start, &["mcp-"]));
-    ours || is_of_the_connection(name) || is_one_of(name, &RESERVED)
+    let begins = |start: &&str| name.get(..start.len()).is_some_and(|it| is_same(it, start));
+    RESERVED_STARTS.iter().any(begins) || is_of_the_connection(name) || is_one_of(name, &RESERVED)
 }
 
 /// Whether a header of an answer may go back.
@@ -95,6 +101,10 @@ mod tests {
             "mcp_priority",
             "AUTHORIZATION",
             "content_length",
+            "x-forwarded-for",
+            "X_Forwarded_Host",
+            "forwarded",
+            "x-http-method-override",
         ] {
             assert!(is_reserved(name), "{name}");
         }
@@ -104,6 +114,7 @@ mod tests {
             "hosts",
             "mcp",
             "x-mcp-topic",
+            "x-forwarded",
             "tea",
             "é",
         ] {

@@ -87,7 +87,7 @@ impl Http {
         stats: Arc<UpstreamStats>,
         endpoints: Arc<dyn Discover>,
     ) -> Result<Http, String> {
-        let files = Arc::new(Files::new(name, &settings)?);
+        let files = Arc::new(Files::new((name, &stats), &settings)?);
         let dialer = Arc::new(Dialer::new(&settings, Arc::clone(&files))?);
         let idle = settings.idle_timeout;
         let connect = Box::new(move |addr| Pool::new(addr, Arc::clone(&dialer), idle));

@@ -140,7 +140,11 @@ fn encode(level: &str, out: &mut String) {
 fn head(settings: &HttpSettings, fixed: &Headers, call: &Call<'_>) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(16);
     for (name, value) in call.meta.headers() {
-        if let Some((name, value)) = passed(settings, name, value) {
+        // What is configured is not a client's to say in another spelling.
+        let is_fixed = fixed
+            .iter()
+            .any(|(ours, _)| headers::is_same(ours.as_str(), name));
+        if !is_fixed && let Some((name, value)) = passed(settings, name, value) {
             map.append(name, value);
         }
     }

@@ -53,7 +53,7 @@ impl Mcp {
         stats: Arc<UpstreamStats>,
         endpoints: Arc<dyn Discover>,
     ) -> Mcp {
-        let trust = Trust::new(&settings);
+        let trust = Trust::new(&settings, &stats);
         let connect = connect(&settings, trust.clone(), Arc::clone(&endpoints));
         let care = settings.care.clone();
         let upstream = Upstream::new(name, care, endpoints, connect, stats);

@@ -56,10 +56,10 @@ impl Passage {
             && let Some(connection) = endpoint.transport.ready()
         {
             let attempt = Attempt::begin(self.span.as_ref(), "mcp", endpoint.addr);
-            let until = trip.until();
+            let (now, until) = (trip.began(), trip.until());
             let sending = match attempt.trace() {
-                None => connection.try_send(&self.onward, until, cx),
-                Some(trace) => connection.try_send(&traced(&self.onward, trace), until, cx),
+                None => connection.try_send(&self.onward, now, until, cx),
+                Some(trace) => connection.try_send(&traced(&self.onward, trace), now, until, cx),
             };
             match sending {
                 Some(Ok(sending)) => {

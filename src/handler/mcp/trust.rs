@@ -3,9 +3,10 @@
 use super::settings::McpSettings;
 use crate::background;
 use crate::handler::tls::certified_name;
+use crate::telemetry::UpstreamStats;
 use mcpd_client::{ConnectOptions, Connection, Error, Tls, TokenFile};
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
@@ -19,6 +20,7 @@ pub(super) struct Trust {
     options: ConnectOptions,
     tls: Option<Tls>,
     token: Option<TokenFile>,
+    stats: Arc<UpstreamStats>,
 }
 
 /// The way to one server.
@@ -30,7 +32,7 @@ pub(super) struct Way {
 
 impl Trust {
     /// Nothing is read yet.
-    pub(super) fn new(settings: &McpSettings) -> Trust {
+    pub(super) fn new(settings: &McpSettings, stats: &Arc<UpstreamStats>) -> Trust {
         let token = settings.token_file.as_ref().map(TokenFile::new);
         let options = settings.options();
         let options = match &token {
@@ -51,6 +53,7 @@ impl Trust {
             options,
             tls,
             token,
+            stats: Arc::clone(stats),
         }
     }
 
@@ -102,6 +105,7 @@ impl Way {
         };
         // A file comes first: it may be why nothing else works.
         if let Ok(Err(problem)) = files {
+            self.trust.stats.file_refused();
             self.tell(&problem);
         } else if let Err(error) = &connected {
             self.tell(&error.to_string());

@@ -71,6 +71,21 @@ pub(crate) mod reading {
         report.problem(Problem::new(*line, path.as_str(), message));
     }
 
+    /// The items of a list of at most `max`.
+    pub(crate) fn bounded<'n>(
+        field: &Field<'n>,
+        max: usize,
+        report: &mut Report,
+    ) -> Option<Vec<Field<'n>>> {
+        let items = items(field, report)?;
+        if items.len() > max {
+            let message = format!("are too many; at most {max} are taken");
+            wrong(field, &message, report);
+            return None;
+        }
+        Some(items)
+    }
+
     /// A scalar as it is written, whatever YAML takes it for.
     pub(crate) fn written<'n>(field: &Field<'n>, report: &mut Report) -> Option<&'n str> {
         match &field.node.value {

@@ -41,26 +41,12 @@ fn shown((label, values): &(&str, Values)) -> String {
     }
 }
 
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/telemetry");
-const BEGIN: &str = "<!-- generated from src/telemetry/catalog.rs; UPDATE_DOCS=1 cargo test -p mcpd metrics_md rewrites it -->\n";
-const END: &str = "<!-- end of the generated part -->\n";
 
 #[test]
 fn metrics_md_is_up_to_date() {
-    let text = std::fs::read_to_string(PATH).unwrap();
-    let (intro, rest) = text.split_once(BEGIN).expect("the begin marker");
-    let (_, outro) = rest.split_once(END).expect("the end marker");
-    let fresh = format!("{intro}{BEGIN}{}\n{END}{outro}", reference_markdown());
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(PATH, fresh).unwrap();
-    } else {
-        assert!(
-            text == fresh,
-            "docs/metrics.md differs from the catalogue; run \
-             `UPDATE_DOCS=1 cargo test -p mcpd metrics_md` and commit the result"
-        );
-    }
+    let (source, part) = ("src/telemetry/catalog.rs", reference_markdown());
+    crate::generated::expect_part("metrics.md", source, "metrics_md", &part);
 }
 
 #[test]

@@ -193,7 +193,7 @@ impl Tracer {
         }
         self.lines.control(&record);
         if record.span.is_some() {
-            self.push(record);
+            self.push(Box::new(record));
         }
     }
 

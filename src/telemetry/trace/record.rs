@@ -140,13 +140,9 @@ pub(crate) struct Record {
 
 impl Record {
     /// A request; `answer` is the TRACE that its answer has.
-    pub(crate) fn new(
-        call: &Call<'_>,
-        answer: Option<Trace>,
-        stats: &Arc<RouteStats>,
-    ) -> Box<Record> {
+    pub(crate) fn new(call: &Call<'_>, answer: Option<Trace>, stats: &Arc<RouteStats>) -> Record {
         let parent = call.meta.trace().map(|trace| trace.span_id);
-        Box::new(Record {
+        Record {
             received: call.received,
             stats: Arc::clone(stats),
             peer: Some(Arc::clone(call.peer)),
@@ -159,7 +155,7 @@ impl Record {
             span: call.span.cloned(),
             ended: call.received,
             code: None,
-        })
+        }
     }
 
     /// A frame that is no request, or requests of which only the route is known any more.
@@ -169,8 +165,8 @@ impl Record {
         stats: &Arc<RouteStats>,
         received: Instant,
         ended: Instant,
-    ) -> Box<Record> {
-        Box::new(Record {
+    ) -> Record {
+        Record {
             received,
             stats: Arc::clone(stats),
             peer: peer.cloned(),
@@ -183,7 +179,7 @@ impl Record {
             span: None,
             ended,
             code: None,
-        })
+        }
     }
 
     /// A request that was refused before its topic was read.
@@ -192,16 +188,16 @@ impl Record {
         stats: &Arc<RouteStats>,
         received: Instant,
         span: Option<Arc<CallSpan>>,
-    ) -> Box<Record> {
+    ) -> Record {
         let mut record = Record::bare(Kind::Request, Some(peer), stats, received, received);
         record.span = span;
         record
     }
 
-    /// The same, ended.
-    pub(crate) fn end(mut self: Box<Record>, code: Option<ErrorCode>, at: Instant) -> Box<Record> {
+    /// The same, ended, to be handed on: of most requests nothing is told, and they need no box.
+    pub(crate) fn end(mut self, code: Option<ErrorCode>, at: Instant) -> Box<Record> {
         (self.code, self.ended) = (code, at);
-        self
+        Box::new(self)
     }
 
     /// The context that its span and its log line go by; made up where nobody has asked for one.

@@ -46,8 +46,9 @@ class Server:
             "MCPD__DATA__LISTEN": self.data,
             "MCPD__SIDECAR__LISTEN": self.sidecar,
             "MCPD__SERVER_ID": name,
-            # So that an outage of the receiver shows soon.
+            # So that an outage of the receiver shows soon, and all the time, however long the exporter pauses.
             "MCPD__TRACING__TIMEOUT": "1s",
+            "MCPD__TRACING__QUEUE": "32",
             "OTEL_EXPORTER_OTLP_ENDPOINT": fleet.jaeger.otlp,
             "K8S_POD_NAME": name,
             **settings,
@@ -197,7 +198,7 @@ class Fleet:
         """Settings for TLS with a certificate that is good for a day."""
         key, certificate = self.folder / "tls.key", self.folder / "tls.crt"
         command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
-                   "-subj", "/CN=localhost", "-addext", "basicConstraints=critical,CA:FALSE", 
+                   "-subj", "/CN=localhost", "-addext", "basicConstraints=critical,CA:FALSE",
                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
         subprocess.run(command, check=True, capture_output=True)
         return {"MCPD__DATA__TLS__CERTIFICATE": str(certificate), "MCPD__DATA__TLS__KEY": str(key)}
@@ -213,6 +214,11 @@ class Fleet:
         """What `mcpd send` says on standard output and error."""
         done = subprocess.run([self.mcpd, "send", *arguments], env=self._client(to), capture_output=True, text=True, check=False, timeout=60)
         return done.stdout, done.stderr
+
+    def change_routes(self, server):
+        """Somebody gives a server one more route, by the admin API."""
+        command = [self.mcpd, "routes", "set", "audit", "--topic", "audit/#", "--handler", "discard", "--admin", server.sidecar]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True, timeout=60)
 
     def _client(self, to):
         path = f"{Path(self.mcpd).parent}:{os.environ['PATH']}"

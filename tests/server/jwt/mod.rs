@@ -83,6 +83,25 @@ fn a_jwt_stands_for_the_principal_that_its_claims_name() {
 }
 
 #[test]
+fn the_configuration_says_how_tokens_are_signed_and_how_wrong_clocks_may_be() {
+    let (dir, signer) = (scratch(), Signer::new("a"));
+    let start = by_file(dir.path(), &[&signer]);
+    let server = start.set("AUTH__JWT__ALGORITHMS", "ES256").spawn();
+    shown(&server, &signer.token(json!({})), None).expect_end(ErrorCode::UNAUTHENTICATED);
+    server.await_metric(&judged("algorithm"), |n| n == 1.0);
+
+    let start = by_file(dir.path(), &[&signer]).set("AUTH__JWT__LEEWAY", "5m");
+    let server = start.spawn();
+    let near = json!({"exp": from_now(-60), "nbf": from_now(60)});
+    welcomed(&server, &signer.token(near)).expect_alive(1);
+    for (claim, at, result) in [("exp", -400, "expired"), ("nbf", 400, "not_yet")] {
+        let far = signer.token(json!({claim: from_now(at)}));
+        shown(&server, &far, None).expect_end(ErrorCode::UNAUTHENTICATED);
+        server.await_metric(&judged(result), |n| n == 1.0);
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_token_is_counted_and_told_without_the_token() {
     let (dir, signer, stranger) = (scratch(), Signer::new("a"), Signer::new("a"));
     let mut server = by_file(dir.path(), &[&signer]).spawn();

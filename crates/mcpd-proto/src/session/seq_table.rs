@@ -4,8 +4,11 @@ use super::in_flight::SeqHasher;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
-/// Places of the smallest table; it is kept when the last entry goes, a larger one is given back.
+/// Places of the smallest table.
 const LEAST: usize = 64;
+/// Places of the largest table that is kept when the last entry goes: enough for as many requests as a
+/// server takes by default. A larger one is given back.
+const KEPT: usize = 512;
 /// As many as there are numbers.
 const MOST: usize = 1 << 16;
 
@@ -128,7 +131,7 @@ impl<T> SeqTable<T> {
             }
             _ => self.others.remove(&seq),
         };
-        if self.is_empty() && self.places.len() > LEAST {
+        if self.is_empty() && self.places.len() > KEPT {
             *self = SeqTable::default();
         }
         removed
