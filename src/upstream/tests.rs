@@ -308,7 +308,7 @@ async fn a_first_attempt_by_the_caller_is_judged_like_any_other() {
     assert!(given_up.ok().unwrap().unknown);
     for fate in [Fate::Unknown, Fate::TimedOut, Fate::Unknown] {
         let (trip, lost) = first(&upstream, fate);
-        let further = lost.err().expect("the upstream decides what follows");
+        let further = lost.expect_err("the upstream decides what follows");
         let ran = trip.further(further, |_| async {
             unreachable!("it may not be repeated")
         });
