@@ -14,7 +14,7 @@ ARGS ?=
 NEXTEST_PROFILE ?= $(if $(CI),ci,default)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak fmt lint doc deny chart image hadolint e2e fuzz clean tools fmt-check unit doctest jaeger nats-server dashboards rules learning
+.PHONY: help run test bench soak fmt lint doc deny chart image hadolint e2e fuzz clean tools fmt-check unit doctest jaeger nats-server control-plane dashboards rules learning
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,7 +84,10 @@ jaeger:
 nats-server:
 	@tests/support/nats-server >/dev/null
 
-unit: tools-cargo-nextest jaeger nats-server ## Unit and integration tests only
+control-plane:
+	tests/support/kubernetes etcd kube-apiserver >/dev/null
+
+unit: tools-cargo-nextest jaeger nats-server control-plane ## Unit and integration tests only
 	$(CARGO) nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
 
 doctest: ## The examples in the documentation only

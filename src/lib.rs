@@ -67,6 +67,7 @@ pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod dispatch;
+mod files;
 pub mod function;
 pub mod handler;
 mod home;

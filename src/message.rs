@@ -302,15 +302,30 @@ impl<'a> Answer<'a> {
 /// counts as not executed. Who runs it polls it once more when its time is over, then drops it.
 pub type Work = Pin<Box<dyn Future<Output = Answer<'static>> + Send>>;
 
+/// Work that may run on the thread of the connection itself: it never blocks, and begins at once.
+pub trait Hosted: Future<Output = Answer<'static>> + Send {
+    /// The client has given it up. Gives whether it answers all the same, as soon as what it has begun
+    /// elsewhere is over; if not, it is dropped.
+    fn cancel(self: Pin<&mut Self>) -> bool;
+}
+
+impl Hosted for Here {
+    fn cancel(self: Pin<&mut Self>) -> bool {
+        self.get_mut().as_mut().cancel()
+    }
+}
+
+/// [`Hosted`] work. Whoever cannot host it can have it run as [`Work`], which it is as well.
+pub type Here = Pin<Box<dyn Hosted>>;
+
 /// What calling a handler gives.
 pub enum Outcome<'a> {
     /// The answer, at once: no task, no channel, no allocation.
     Now(Answer<'a>),
     /// Work to be run by the connection. Dropping it must stop it.
     Later(Work),
-    /// The same for work that never blocks: it may be run on the connection's own thread, begins at
-    /// once, and wakes no other thread. Whoever cannot do that treats it as [`Outcome::Later`].
-    Here(Work),
+    /// The same for work that the connection can host: it wakes no other thread.
+    Here(Here),
     /// Work as of [`Outcome::Later`], but the handler's part of it may have to wait: until it has [`Begun`], the request
     /// counts as not executed.
     Waiting(Work, Begun),

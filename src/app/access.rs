@@ -2,9 +2,10 @@
 //! whenever one of them changes.
 
 use super::control::Shared;
-use super::watched::{self, Watch};
+use super::watched::Watch;
 use crate::admin::{Api, Loopback, MAX_TOKENS_BYTES, Rules, Tokens};
 use crate::config::{Config, LoopbackAccess};
+use crate::files;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ fn parse(key: &str, text: Option<&[u8]>) -> Result<Tokens, String> {
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let failed = |error| format!("admin.tokens_file: {}: {error}", path.display());
-    watched::read(path, MAX_TOKENS_BYTES).map_err(failed)
+    files::read(path, MAX_TOKENS_BYTES).map_err(failed)
 }
 
 /// Takes what the file of tokens says whenever it says something else, for as long as the process

@@ -60,7 +60,6 @@ pub fn check(config: &Config) -> io::Result<Check> {
         };
         let made = sources.make(
             None,
-            true,
             &Context {
                 upstreams: &UpstreamCatalog::default(),
                 services: super::cluster::is_there(config).then_some(&Unasked as &dyn Services),

@@ -38,6 +38,7 @@ pub(super) async fn run(server: &mut Server, cause: DrainCause) {
     if let Some(wish) = server.wish.take() {
         drain.grant(wish, server);
     }
+    let mirrors = server.routes.mirrors();
     loop {
         let stage = drain.plan.stage(Instant::now());
         drain.show(server, stage);
@@ -54,12 +55,18 @@ pub(super) async fn run(server: &mut Server, cause: DrainCause) {
             // Whoever was accepted in the last moment is still served in order.
             stop_accepting(server).await;
         }
-        if server.registry.is_empty() && server.accepting.is_none() {
+        let alone = server.registry.is_empty() && server.accepting.is_none();
+        if alone && mirrors.under_way() == 0 {
             break;
+        }
+        if alone {
+            // Copies get the time that what is in flight would have, and no more.
+            drain.finish_now();
         }
         tokio::select! {
             () = tokio::time::sleep_until(drain.next_look()) => {}
-            () = server.registry.empty(), if stage != Stage::Delay => {}
+            () = server.registry.empty(), if stage != Stage::Delay && !alone => {}
+            () = mirrors.done(), if alone => {}
             hasten = server.signals.hasten() => if hasten { drain.hasten() },
             Some(wish) = server.wishes.recv() => drain.grant(wish, server),
         }
@@ -145,6 +152,13 @@ impl Drain {
         });
     }
 
+    /// Nobody is left who would have to be told anything.
+    fn finish_now(&mut self) {
+        if self.plan.stage(Instant::now()) < Stage::Finish {
+            self.plan.hasten(Instant::now());
+        }
+    }
+
     fn hasten(&mut self) {
         let stage = self.plan.hasten(Instant::now());
         tracing::info!(stage = stage.name(), "the drain is hastened");
@@ -194,12 +208,15 @@ impl Drain {
         self.show(server, Stage::Flush);
         stop_accepting(server).await;
         self.finish(&server.registry);
-        let cut = server.registry.len();
-        if cut > 0 {
+        let (mirrors, cut) = (server.routes.mirrors(), server.registry.len());
+        let mirrors_cut = mirrors.under_way();
+        if cut + mirrors_cut > 0 {
             // Or the places of those that are cut off would go to others, to be cut off in turn.
             server.scheduler.stop();
             server.registry.order_all(&Order::Cut);
-            let _ = tokio::time::timeout(self.last_wait(server), server.registry.empty()).await;
+            mirrors.cut();
+            let gone = async { tokio::join!(server.registry.empty(), mirrors.done()) };
+            let _ = tokio::time::timeout(self.last_wait(server), gone).await;
         }
         let (first, abandoned) = (self.first.len(), server.registry.len());
         let told = self.told.len();
@@ -208,6 +225,7 @@ impl Drain {
             connections = first,
             told,
             cut,
+            mirrors_cut,
             abandoned,
             seconds,
             "drained"

@@ -29,16 +29,11 @@ pub(super) struct Made {
 
 impl Sources {
     /// Makes the handlers. One that is as it was `before` stays the same, with what it remembers and its
-    /// connections; unless it names files and `anew` asks for what they say now.
+    /// connections.
     ///
     /// # Errors
     /// The first that cannot be made, by its key.
-    pub(super) fn make(
-        self,
-        before: Option<&Made>,
-        anew: bool,
-        context: &Context<'_>,
-    ) -> Result<Made, String> {
+    pub(super) fn make(self, before: Option<&Made>, context: &Context<'_>) -> Result<Made, String> {
         let configured = before.map(|made| (&made.sources.configs, &made.handlers));
         let mut handlers = settings::handlers(&self.configs, configured)?;
         for entry in &self.document.handlers {
@@ -49,8 +44,7 @@ impl Sources {
                 ));
             }
             let same = before.filter(|made| made.sources.document.handlers.contains(entry));
-            let kept = same.filter(|_| !(anew && entry.reads_files()));
-            let kept = kept
+            let kept = same
                 .and_then(|made| made.handlers.get(name))
                 .map(Arc::clone);
             let handler = match kept {

@@ -1,7 +1,7 @@
 //! Where the keys of JWTs come from: a file, or the issuer's URL.
 
-use super::watched;
 use crate::config::JwtConfig;
+use crate::files;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 use std::error::Error;
@@ -91,7 +91,7 @@ impl Source {
 /// # Errors
 /// Why it cannot be read.
 pub(super) fn read(path: &std::path::Path, max_bytes: usize) -> Result<Vec<u8>, String> {
-    let read = watched::read(path, max_bytes);
+    let read = files::read(path, max_bytes);
     read.map_err(|error| format!("auth.jwt.jwks_file: {}: {error}", path.display()))
 }
 

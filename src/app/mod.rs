@@ -270,10 +270,23 @@ impl Server {
             None => self.serve_until_drain().await,
         };
         self.transition(Event::Drain { cause });
+        let following = self.follow_routes();
         drain::run(&mut self, cause).await;
+        following.abort();
         self.transition(Event::Stopped);
         // Whoever asked for the drain is still being told that it began.
         self.ports.finish().await;
+    }
+
+    /// Most of a drain goes on serving, so it goes by the newest routes: whoever waits for all servers to have
+    /// them waits for this one, too.
+    fn follow_routes(&self) -> JoinHandle<()> {
+        let routes = Arc::clone(&self.routes);
+        tokio::spawn(async move {
+            while routes.live().is_some() {
+                routes.changed().await;
+            }
+        })
     }
 
     fn transition(&self, event: Event) {

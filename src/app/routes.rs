@@ -71,7 +71,7 @@ impl State {
         if let Some(why) = &self.unread {
             return Err(why.clone());
         }
-        let made = self.sources.clone().make(None, true, context)?;
+        let made = self.sources.clone().make(None, context)?;
         Ok(self.made.insert(made).handlers.clone())
     }
 }
@@ -133,6 +133,11 @@ impl Routes {
             turn: tokio::sync::Mutex::new(()),
             writes: AtomicU64::new(0),
         }
+    }
+
+    /// Copies that routes have made of requests.
+    pub(super) fn mirrors(&self) -> Arc<Mirrors> {
+        Arc::clone(&self.state().options.mirrors)
     }
 
     pub(super) fn table(&self) -> Handle<Arc<BoundRoute>> {
@@ -296,7 +301,7 @@ impl Routes {
             allow_faults: config.routes.allow_faults,
             mirrors: Arc::clone(&state.options.mirrors),
         };
-        self.remake(&mut state, sources, true, server_limits, options)?;
+        self.remake(&mut state, sources, server_limits, options)?;
         state.options.mirrors.set_limits(settings::mirrors(config));
         Ok(())
     }
@@ -316,7 +321,7 @@ impl Routes {
             ..state.sources.clone()
         };
         let (limits, options) = (state.server_limits, state.options.clone());
-        self.remake(&mut state, sources, false, limits, options)?;
+        self.remake(&mut state, sources, limits, options)?;
         tracing::info!(revision, handlers, "the handlers document is in force");
         drop(state);
         // Routes that were refused for want of a handler may do now.
@@ -331,11 +336,10 @@ impl Routes {
         &self,
         state: &mut State,
         sources: Sources,
-        anew: bool,
         server_limits: Limits,
         options: BindOptions,
     ) -> Result<(), String> {
-        let taken = self.take_sources(state, sources, anew, server_limits, options);
+        let taken = self.take_sources(state, sources, server_limits, options);
         // Counts of handlers that were made and are not taken, or are not there any more.
         if let Some(made) = &state.made {
             self.upstreams
@@ -348,11 +352,10 @@ impl Routes {
         &self,
         state: &mut State,
         sources: Sources,
-        anew: bool,
         server_limits: Limits,
         options: BindOptions,
     ) -> Result<(), String> {
-        let made = sources.make(state.made.as_ref(), anew, &self.context())?;
+        let made = sources.make(state.made.as_ref(), &self.context())?;
         let live = self.live();
         if let Some(live) = &live {
             // Before the limits change: a handler whose queue is taken away does not get it back.

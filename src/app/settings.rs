@@ -109,6 +109,7 @@ pub(super) fn sampling(config: &Config) -> SamplingSettings {
         control_ratio: tracing.control_ratio,
         routes: BTreeMap::new(),
         parent_per_second: tracing.parent_per_second,
+        parent_per_principal: tracing.parent_per_principal,
         slow: tracing.slow,
         late_per_second: tracing.late_per_second,
     }

@@ -1,12 +1,19 @@
 //! Where handlers and principals come from: a file, or a ConfigMap that all replicas share.
 
-use super::watched::{self, Watch};
+use super::watched::Watch;
+use crate::files;
 #[cfg(feature = "kubernetes")]
 use crate::kube::{Failure, SharedDocument, Why};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Mutex;
+
+/// How far apart two readings of a file are at the start, and how many there are at most; later it is looked at
+/// again and again.
+const STILL: Duration = Duration::from_millis(100);
+const READINGS: usize = 10;
 
 /// The source of one small document.
 #[derive(Clone)]
@@ -62,7 +69,7 @@ impl Source {
     pub(super) async fn first(&self) -> Result<Option<Vec<u8>>, Nothing> {
         match &self.place {
             Place::File(key, path, _) => {
-                let found = read_file(key, path, self.max_bytes);
+                let found = read_still(key, path, self.max_bytes).await;
                 found.map(Some).map_err(|problem| Nothing {
                     problem,
                     unasked: false,
@@ -148,7 +155,8 @@ impl Source {
     /// Told what is in force now.
     pub(super) fn in_force(&self, bytes: &[u8]) {
         match &self.place {
-            Place::File(..) => {}
+            // Whoever writes a file wants no word of that.
+            Place::File(..) => _ = bytes,
             #[cfg(feature = "kubernetes")]
             Place::Shared(document, _) => document.in_force(String::from_utf8_lossy(bytes)),
         }
@@ -157,7 +165,7 @@ impl Source {
     /// Told that what it holds is not taken, and why.
     pub(super) fn refused(&self, problem: &str) {
         match &self.place {
-            Place::File(..) => {}
+            Place::File(..) => _ = problem,
             #[cfg(feature = "kubernetes")]
             Place::Shared(document, _) => document.refused(problem),
         }
@@ -183,8 +191,24 @@ impl fmt::Display for Source {
     }
 }
 
+/// Reads the file when nobody is writing it, as far as two readings show: half of a document may be a valid one
+/// that denies less.
+async fn read_still(key: &str, path: &Path, max_bytes: usize) -> Found {
+    let mut found = read_file(key, path, max_bytes)?;
+    for _ in 0..READINGS {
+        tokio::time::sleep(STILL).await;
+        let again = read_file(key, path, max_bytes)?;
+        if again == found {
+            return Ok(found);
+        }
+        found = again;
+    }
+    let path = path.display();
+    Err(format!("{key}: {path}: is being written all the time"))
+}
+
 fn read_file(key: &str, path: &Path, max_bytes: usize) -> Found {
-    let read = watched::read(path, max_bytes);
+    let read = files::read(path, max_bytes);
     read.map_err(|error| format!("{key}: {}: {error}", path.display()))
 }
 
@@ -204,4 +228,35 @@ fn seed_of(file: Option<&Path>, max_bytes: usize) -> Result<Option<String>, Stri
     let text = String::from_utf8(bytes);
     let text = text.map_err(|error| format!("kubernetes.seed: {}: {error}", file.display()))?;
     Ok(Some(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_that_is_being_written_at_the_start_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("principals.yaml");
+        std::fs::write(&path, "half").unwrap();
+        let writing = async {
+            tokio::time::sleep(STILL / 2).await;
+            std::fs::write(&path, "half, and the rest").unwrap();
+        };
+        let (found, ()) = tokio::join!(read_still("auth.principals", &path, 100), writing);
+        assert_eq!(found.unwrap(), b"half, and the rest");
+
+        let never_still = async {
+            for n in 0.. {
+                std::fs::write(&path, format!("{n}")).unwrap();
+                tokio::time::sleep(STILL / 2).await;
+            }
+        };
+        tokio::select! {
+            found = read_still("auth.principals", &path, 100) => {
+                assert!(found.unwrap_err().contains("is being written"));
+            }
+            () = never_still => {}
+        }
+    }
 }

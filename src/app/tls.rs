@@ -3,6 +3,7 @@
 use super::watched;
 use crate::config::{self, Config};
 use crate::conn::TlsConfig;
+use crate::files;
 use crate::telemetry::TlsPort;
 use crate::tls::{self, ClientAuth, Files, Ready, Terms};
 use arc_swap::ArcSwap;
@@ -14,8 +15,8 @@ use std::time::{Duration, SystemTime};
 const NEAR: Duration = Duration::from_secs(7 * 24 * 3600);
 const REMIND_EVERY: Duration = Duration::from_secs(24 * 3600);
 
-/// How often files are read that are being replaced; what is not still then is judged as it is, and the
-/// next look comes within a second.
+/// How often files are read at the start that are being replaced; what is not still then is judged as it is, and
+/// the next look comes within a second.
 const READINGS: usize = 3;
 
 /// A port with TLS.
@@ -71,7 +72,7 @@ impl Port {
 
     fn read(&self) -> Result<Files, String> {
         let read = |file: &str, path: &Path| {
-            let read = watched::read(path, tls::MAX_BYTES);
+            let read = files::read(path, tls::MAX_BYTES);
             read.map_err(|error| self.told(file, &error))
         };
         let config = &self.config;
@@ -172,7 +173,7 @@ impl Loaded {
                 watch.tick().await;
                 remind(port.port, self.not_after, &mut reminded);
                 let looking = Arc::clone(&port);
-                if let Some(found) = watch.look(move || looking.look()).await
+                if let Some(found) = watch.look(move || looking.read()).await
                     && self.take(found)
                 {
                     reminded = None;

@@ -3,11 +3,12 @@
 
 use super::keys::{self, Endpoint, Source};
 use super::source;
-use super::watched::{self, Watch};
+use super::watched::Watch;
 use crate::admin::{DocumentStatus, TrustStatus};
 use crate::auth::{Auth, Jwt, JwtRules, KeySet, MAX_BYTES, Policy};
 use crate::config::{Config, JwtConfig};
 use crate::conn::{Order, Registry};
+use crate::files;
 use crate::message::Peer;
 use crate::telemetry::ProcessMetrics;
 use mcpd_proto::GoAwayReason;
@@ -323,7 +324,7 @@ pub(super) fn problem(config: &Config) -> Option<String> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let read = watched::read(path, MAX_BYTES);
+    let read = files::read(path, MAX_BYTES);
     read.map_err(|error| format!("auth.principals: {}: {error}", path.display()))
 }
 

@@ -19,6 +19,7 @@ pub(super) struct Principal {
     in_flight: AtomicU32,
     requests: Bucket,
     bytes: Bucket,
+    traces: Bucket,
 }
 
 /// What a client has shown, as far as it takes to say later whether it is good still.
@@ -49,6 +50,7 @@ impl Principal {
             in_flight: AtomicU32::new(0),
             requests: Bucket::new(),
             bytes: Bucket::new(),
+            traces: Bucket::new(),
         }
     }
 
@@ -106,6 +108,13 @@ impl Identity {
     /// Whom its JWT or certificate is about.
     pub fn subject(&self) -> Option<&str> {
         self.shown.subject.as_deref()
+    }
+
+    /// Whether another request of its principal may be recorded because its client wishes so, at so many a
+    /// second.
+    pub(crate) fn may_be_traced(&self, per_second: u32, now: Instant) -> bool {
+        let traces = &self.principal.traces;
+        per_second > 0 && traces.take(per_second, per_second, now).is_ok()
     }
 
     /// When its credential expires.

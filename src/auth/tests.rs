@@ -81,6 +81,24 @@ fn a_change_reaches_those_who_are_connected() {
     assert!(!permits(&who, "b", None) && !auth.still_good(&who));
 }
 
+#[test]
+fn what_is_traced_at_clients_wish_is_counted_for_each_principal() {
+    let anybody = "{name: any, anonymous: true, allow: [a]}";
+    let auth = auth(&format!(
+        "[{{name: till, tokens: [{{name: a, sha256: {HASH}}}], allow: [a]}}, {anybody}]"
+    ));
+    let till = || shown(&auth, Proof::Token(b"test"), None).unwrap();
+    let (one, two) = (till(), till());
+    let other = shown(&auth, Proof::Nothing, None).unwrap();
+    let now = Instant::now();
+    let traced = |who: &Identity, now| (0..5).filter(|_| who.may_be_traced(3, now)).count();
+    // However many connections it has.
+    assert_eq!((traced(&one, now), traced(&two, now)), (3, 0));
+    assert_eq!(traced(&other, now), 3);
+    assert_eq!(traced(&two, now + Duration::from_secs(1)), 3);
+    assert!(!other.may_be_traced(0, now + Duration::from_secs(9)));
+}
+
 fn certificate(uris: &[&str], dns_names: &[&str]) -> Certificate {
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     Certificate {

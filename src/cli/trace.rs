@@ -8,7 +8,7 @@ use mcpd_client::Trace;
 
 /// Why a server may not record what it is asked to.
 const NOT_THERE: &str = "hint: that server has no tracing.endpoint, or more traced requests than its \
-    tracing.parent_per_second";
+    tracing.parent_per_second or parent_per_principal";
 /// Why a server does not record what nobody asked it to.
 const NOT_ASKED: &str =
     "hint: its traceparent says so, it ends with 00; --trace beside it asks for it";

@@ -25,6 +25,8 @@ pub struct TracingConfig {
     pub control_ratio: f64,
     /// Requests a second that are sampled for their TRACE, up to 1,000,000. Default 1000. Reloadable.
     pub parent_per_second: u32,
+    /// The same for each principal, within that. Default 100. Reloadable.
+    pub parent_per_principal: u32,
     /// Time from which an unsampled request gets a late span, 1 ms to 1 h; `None` is never. Default
     /// 1 s. Reloadable.
     pub slow: Option<Duration>,
@@ -73,6 +75,7 @@ pub(super) fn build(s: &Settings) -> TracingConfig {
         ratio: s.ratio("tracing.ratio"),
         control_ratio: s.ratio("tracing.control_ratio"),
         parent_per_second: s.number("tracing.parent_per_second"),
+        parent_per_principal: s.number("tracing.parent_per_principal"),
         slow: (!slow.is_zero()).then_some(slow),
         late_per_second: s.number("tracing.late_per_second"),
         queue: s.number("tracing.queue"),
@@ -98,6 +101,10 @@ impl TracingConfig {
                 "tracing.parent_per_second",
                 self.parent_per_second.to_string(),
             ),
+            (
+                "tracing.parent_per_principal",
+                self.parent_per_principal.to_string(),
+            ),
             ("tracing.slow", show_duration(self.slow.unwrap_or_default())),
             ("tracing.late_per_second", self.late_per_second.to_string()),
             ("tracing.queue", self.queue.to_string()),
@@ -114,6 +121,7 @@ impl TracingConfig {
             ratio: self.ratio,
             control_ratio: self.control_ratio,
             parent_per_second: self.parent_per_second,
+            parent_per_principal: self.parent_per_principal,
             slow: self.slow,
             late_per_second: self.late_per_second,
             ..running.clone()

@@ -148,7 +148,7 @@ impl<D: Dispatch> Core<D> {
         }
         let mut head = Head::of(request).routed(route, call.priority);
         let tracer = &self.shared.metrics.tracer;
-        let span = tracer.head(&mut head.trace, route.stats(), call.received);
+        let span = tracer.head(&mut head.trace, route.stats(), call.peer, call.received);
         if span.is_some() {
             batch.sampled();
         }
@@ -209,7 +209,8 @@ impl<D: Dispatch> Core<D> {
         };
         let metrics = &self.shared.metrics;
         let stats = refusal.stats.unwrap_or_else(|| metrics.routes.none());
-        let span = metrics.tracer.head(&mut head.trace, stats, call.received);
+        let tracer = &metrics.tracer;
+        let span = tracer.head(&mut head.trace, stats, call.peer, call.received);
         let peer_max = self.session.peer_max_payload();
         let code = answer::put(lanes, &head, &refusal.answer, peer_max);
         batch.refused(refusal.stats, code, metrics);
@@ -251,7 +252,8 @@ impl<D: Dispatch> Core<D> {
                 let peer_max = self.session.peer_max_payload();
                 let (metrics, mut head) = (&self.shared.metrics, Head::of(&request));
                 let (none, began) = (metrics.routes.none(), batch.began());
-                let span = metrics.tracer.head(&mut head.trace, none, began);
+                let tracer = &metrics.tracer;
+                let span = tracer.head(&mut head.trace, none, &self.peer, began);
                 let code = answer::put(lanes, &head, &answer, peer_max);
                 batch.refused(None, code, metrics);
                 if metrics

@@ -2,7 +2,7 @@
 //! wakes the connection, by mail.
 
 use super::mailbox::{Mail, Mailbox};
-use crate::message::{Answer, Work};
+use crate::message::{Answer, Here};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 /// The work on one request.
 pub(super) struct Hosted {
-    work: Work,
+    work: Here,
     bell: Arc<Bell>,
     deadline: Instant,
 }
@@ -37,7 +37,7 @@ impl Wake for Bell {
 }
 
 impl Hosted {
-    pub(super) fn new(work: Work, seq: u16, deadline: Instant, mailbox: &Arc<Mailbox>) -> Hosted {
+    pub(super) fn new(work: Here, seq: u16, deadline: Instant, mailbox: &Arc<Mailbox>) -> Hosted {
         let bell = Bell {
             seq,
             rung: AtomicBool::new(false),
@@ -53,6 +53,12 @@ impl Hosted {
     /// When its answer is of no use any more.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// Its client has given it up. Gives whether it still answers.
+    pub(super) fn cancel(&mut self) -> bool {
+        let work = self.work.as_mut();
+        catch_unwind(AssertUnwindSafe(|| work.cancel())).unwrap_or(false)
     }
 
     /// Lets it go on. Ready with its answer, or with none if it broke.

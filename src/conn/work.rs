@@ -251,7 +251,9 @@ impl<R> Works<R> {
         let Some(pending) = self.pending.get_mut(&seq) else {
             return;
         };
-        if pending.stop.replace(why).is_some() {
+        // Work that was cancelled may still wait for what it has begun; nobody waits when all is cut.
+        let cut = why == Stop::Cut && matches!(pending.run, Run::Here(_));
+        if pending.stop.replace(why).is_some() && !cut {
             return;
         }
         match std::mem::replace(&mut pending.run, Run::Over) {
@@ -259,10 +261,13 @@ impl<R> Works<R> {
                 task.abort();
                 pending.run = Run::Beside(task);
             }
-            Run::Here(work) => {
-                drop(work);
-                mailbox.send(Mail::Stopped(seq));
-            }
+            Run::Here(mut work) => match why == Stop::Cancelled && work.cancel() {
+                true => pending.run = Run::Here(work),
+                false => {
+                    drop(work);
+                    mailbox.send(Mail::Stopped(seq));
+                }
+            },
             Run::Over => {}
             Run::Waits => {
                 pending.run = Run::Waits;

@@ -232,22 +232,30 @@ impl BoundRoute {
     /// Lets work that takes its time wait for its place.
     #[inline(never)]
     fn admit<'a>(&self, leg: &Leg, call: &Call<'a>, outcome: Outcome<'a>) -> Outcome<'a> {
-        let (work, run): (Work, fn(Work) -> Outcome<'a>) = match outcome {
-            Outcome::Later(work) => (work, Outcome::Later),
-            Outcome::Here(work) => (work, Outcome::Here),
-            // A handler that lets its work wait knows of nobody else who does.
-            other => return other,
-        };
         let deadline = call.deadline();
         let priority = call.priority.clamp(self.priority.min, self.priority.max);
-        let work = match call.span {
-            Some(span) => Box::pin(Traced::new(work, Arc::clone(span))),
-            None => work,
+        let gates = &leg.admission;
+        let admitted = match (outcome, call.span.cloned()) {
+            (Outcome::Later(work), None) => {
+                let placed = gates.admit(work, priority, deadline);
+                placed.map(|work| Outcome::Later(Box::pin(work)))
+            }
+            (Outcome::Later(work), Some(span)) => {
+                let placed = gates.admit(Traced::new(work, span), priority, deadline);
+                placed.map(|work| Outcome::Later(Box::pin(work)))
+            }
+            (Outcome::Here(work), None) => {
+                let placed = gates.admit(work, priority, deadline);
+                placed.map(|work| Outcome::Here(Box::pin(work)))
+            }
+            (Outcome::Here(work), Some(span)) => {
+                let placed = gates.admit(Traced::new(work, span), priority, deadline);
+                placed.map(|work| Outcome::Here(Box::pin(work)))
+            }
+            // A handler that lets its work wait knows of nobody else who does.
+            (other, _) => return other,
         };
-        match leg.admission.admit(work, priority, deadline) {
-            Ok(work) => run(work),
-            Err(outcome) => outcome,
-        }
+        admitted.unwrap_or_else(|instead| instead)
     }
 
     /// Takes a call on when the leaky bucket of the route lets it, if it has one.
@@ -295,7 +303,11 @@ async fn finish(outcome: Option<Outcome<'static>>, begins: &Begun) -> Answer<'st
             begins.set();
             answer
         }
-        Some(Outcome::Later(work) | Outcome::Here(work)) => {
+        Some(Outcome::Later(work)) => {
+            begins.set();
+            work.await
+        }
+        Some(Outcome::Here(work)) => {
             begins.set();
             work.await
         }

@@ -3,6 +3,7 @@
 mod builtin;
 mod catalog;
 mod document;
+mod fresh;
 mod http;
 mod mcp;
 #[cfg(feature = "nats")]
@@ -10,6 +11,7 @@ mod nats;
 mod onward;
 mod reach;
 mod template;
+mod tls;
 
 pub use builtin::{Delay, Discard, Echo, Latency, Monitor, Static};
 pub use catalog::Handlers;
@@ -17,10 +19,11 @@ pub use document::{Context, Document, Entry, MAX_BYTES as MAX_DOCUMENT_BYTES};
 pub(crate) use http::host_and_port;
 #[cfg(feature = "nats")]
 pub(crate) use http::is_reserved_header;
-pub use http::{HashBy, Http, HttpSettings, HttpVersion, TlsSettings};
+pub use http::{HashBy, Http, HttpSettings, HttpVersion};
 pub use mcp::{Mcp, McpSettings};
 #[cfg(feature = "nats")]
-pub use nats::{Nats, NatsCredentials, NatsMode, NatsSettings, NatsTls};
+pub use nats::{Nats, NatsCredentials, NatsMode, NatsSettings};
+pub use tls::{TlsFiles, TlsSettings};
 
 use crate::message::{Call, Outcome};
 use crate::upstream::Care;

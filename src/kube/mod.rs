@@ -173,13 +173,15 @@ impl Cluster {
 
 async fn connect(inner: &Inner) -> Result<Connected, Failure> {
     let mut config = find().await?;
-    config.connect_timeout = Some(inner.settings.timeout);
+    if config.proxy_url.take().is_some() {
+        tracing::warn!("the API server is not asked by way of a proxy");
+    }
     let namespace = inner.settings.namespace.clone();
     let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
     // What the client spawns belongs where this server's own work runs, whoever asks first.
     let _entered = inner.runtime.enter();
     let client = build(&config, &namespace).map_err(|error| Failure::settings(&error))?;
-    tracing::info!(url = %config.cluster_url, namespace, "Kubernetes is asked for documents");
+    tracing::info!(url = %config.cluster_url, namespace, "the way to Kubernetes");
     Ok(Connected { client, namespace })
 }
 

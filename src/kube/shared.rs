@@ -22,6 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, watch};
 
+/// How long a server that has refused something lets others create it again first.
+const BEHIND: Duration = Duration::from_secs(2);
+
 /// How a document is kept, and what may be done to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -84,6 +87,8 @@ pub(crate) struct SharedDocument {
     again: fn(&str) -> Option<String>,
     /// The text in force.
     good: Mutex<Option<Arc<str>>>,
+    /// Whether the ConfigMap has held something since that was not taken here.
+    is_behind: AtomicBool,
     /// What was handed out last.
     handed: Mutex<Option<Held>>,
     pokes: AtomicU64,
@@ -122,6 +127,7 @@ impl SharedDocument {
             events,
             again,
             good: Mutex::default(),
+            is_behind: AtomicBool::new(false),
             handed: Mutex::default(),
             pokes: AtomicU64::new(0),
             pokes_seen: AtomicU64::new(0),
@@ -307,6 +313,10 @@ impl SharedDocument {
         let Some(text) = text.and_then(|text| (self.again)(&text)) else {
             return Ok(false);
         };
+        if self.is_behind.load(Ordering::Acquire) {
+            // Others may have taken what was refused here, and theirs is the one to come back.
+            tokio::time::sleep(BEHIND).await;
+        }
         match self.create(&text, Origin::LastGood).await {
             Err(failure) if failure.why != Why::Exists => Err(failure),
             // Another replica was faster: theirs is as good.
@@ -318,6 +328,7 @@ impl SharedDocument {
     pub(crate) fn in_force(self: &Arc<Self>, text: impl Into<Arc<str>>) {
         self.metrics.document(self.place.kind.name(), true);
         *lock(&self.good) = Some(text.into());
+        self.is_behind.store(false, Ordering::Release);
         if self.snapshot.is_some() {
             let this = Arc::clone(self);
             tokio::task::spawn_blocking(move || this.write_copy());
@@ -362,6 +373,7 @@ impl SharedDocument {
     /// What the ConfigMap holds cannot be put in force.
     pub(crate) fn refused(&self, problem: &str) {
         self.metrics.document(self.place.kind.name(), false);
+        self.is_behind.store(true, Ordering::Release);
         let (reason, uid) = match &self.seen().held {
             Some(Held::Found(found)) => ("Refused", found.uid.clone()),
             Some(Held::Absent) => ("Missing", String::new()),

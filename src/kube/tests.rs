@@ -180,6 +180,19 @@ async fn of_replicas_that_create_again_the_first_one_is_right() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_refused_something_lets_others_go_first() {
+    let (mut api, document, watch) = watched("one").await;
+    watch.tell("MODIFIED", &map("11", "two"));
+    assert_eq!(&*document.changed().await.unwrap(), "two");
+    document.refused("not here");
+    watch.tell("DELETED", &map("12", "two"));
+    assert!(api.is_quiet_for(Duration::from_millis(1900)).await);
+    // Nobody else has done it, so this is still within the time in which it is to be there again.
+    let create = api.expect("POST configmaps").await;
+    assert_eq!(create.body["data"]["routes.yaml"], "one again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_created_again_is_tried_again_within_seconds() {
     let (mut api, document, watch) = watched("one").await;
     watch.tell("DELETED", &map("11", "one"));

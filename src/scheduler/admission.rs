@@ -1,10 +1,12 @@
 //! The way of one request through the gates.
 
 use super::gate::{Entered, Gate, Permit, Shed, Ticket, Unserved};
-use crate::message::{Answer, Begun, Outcome, Work};
+use crate::message::{Answer, Begun, Hosted, Outcome};
 use crate::telemetry::QueueMetrics;
 use mcpd_proto::ErrorCode;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// The gates before one handler, in their order.
@@ -42,6 +44,32 @@ impl Places {
     }
 }
 
+/// Work that has its places; they are free again when it is dropped.
+pub struct Placed<W> {
+    work: W,
+    _places: Places,
+}
+
+impl<W: Future + Unpin> Future for Placed<W> {
+    type Output = W::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<W::Output> {
+        Pin::new(&mut self.work).poll(cx)
+    }
+}
+
+impl<W: Hosted + Unpin> Hosted for Placed<W> {
+    fn cancel(mut self: Pin<&mut Self>) -> bool {
+        Pin::new(&mut self.work).cancel()
+    }
+}
+
+impl<W> std::fmt::Debug for Placed<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Placed")
+    }
+}
+
 /// Where a way leads.
 enum Step {
     Through,
@@ -60,12 +88,15 @@ impl Admission {
     /// # Errors
     /// What becomes of it instead: it waits, or where there is not even a place to wait the answer is
     /// there at once.
-    pub fn admit(
+    pub fn admit<W>(
         &self,
-        work: Work,
+        work: W,
         priority: u8,
         deadline: Instant,
-    ) -> Result<Work, Outcome<'static>> {
+    ) -> Result<Placed<W>, Outcome<'static>>
+    where
+        W: Future<Output = Answer<'static>> + Send + 'static,
+    {
         let mut way = Way {
             gates: Arc::clone(&self.gates),
             metrics: Arc::clone(&self.metrics),
@@ -75,13 +106,10 @@ impl Admission {
         };
         match way.go_on(way.entered) {
             Step::Refused(shed) => Err(Outcome::Now(overloaded(shed))),
-            Step::Through => {
-                let places = way.arrived(Duration::ZERO);
-                Ok(Box::pin(async move {
-                    let _places = places;
-                    work.await
-                }))
-            }
+            Step::Through => Ok(Placed {
+                work,
+                _places: way.arrived(Duration::ZERO),
+            }),
             Step::Wait(ticket) => {
                 let begun = Begun::default();
                 let begins = begun.clone();

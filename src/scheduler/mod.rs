@@ -20,7 +20,7 @@ mod gate;
 mod headroom;
 mod queue;
 
-pub use admission::Admission;
+pub use admission::{Admission, Placed};
 pub use gate::{Gate, Limits, Load};
 
 use crate::telemetry::QueueMetrics;

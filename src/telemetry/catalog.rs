@@ -261,13 +261,13 @@ pub static METRICS: &[MetricGroup] = &[
             .later(),
             counter(
                 "mcpd_route_mirrors_total",
-                "Copies of requests for a mirror, by what became of them; `dropped` are those that there was no room for.",
+                "Copies of requests for a mirror, by what became of them; `dropped` are those that there was no room for, `cut` those that a drain has stopped.",
             )
             .labelled(&[
                 ("route", SHAPED_ROUTE),
                 (
                     "outcome",
-                    Values::OneOf(|| vec!["answered", "dropped", "failed", "_other"]),
+                    Values::OneOf(|| vec!["answered", "cut", "dropped", "failed", "_other"]),
                 ),
             ])
             .later(),

@@ -1,11 +1,14 @@
-//! TLS of a port: from the bytes of its files to what its handshakes go by.
+//! TLS of a port, and towards others ([`client`]): from the bytes of files to what handshakes go by.
 //!
 //! Files come as bytes, all from one look, and are taken together or not at all: a certificate with the
 //! key of another one would let nobody in.
 
+mod client;
 mod read;
 #[cfg(test)]
 mod tests;
+
+pub use client::{ClientFiles, client};
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
@@ -68,7 +71,7 @@ pub struct Ready {
 #[derive(Debug, thiserror::Error)]
 #[error("{file}: {why}")]
 pub struct Problem {
-    /// Which: `certificate`, `key` or `client_ca`.
+    /// Which: `certificate`, `key` or `client_ca`, or one of [`client`].
     pub file: &'static str,
     /// What is wrong and nothing secret.
     pub why: String,
@@ -92,7 +95,7 @@ pub fn ready(files: &Files, terms: Terms, now: SystemTime) -> Result<Ready, Prob
     read::has_names("certificate", &chain)?;
     read::fits_a_handshake("certificate", &chain)?;
     let (verifier, left_out) = verifier(files, terms.client_auth, &provider, now)?;
-    let pair = pair(chain, &files.key, &provider)?;
+    let pair = pair(chain, "key", &files.key, &provider)?;
     let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(rustls::DEFAULT_VERSIONS)
         .map_err(|error| Problem::new("certificate", error.to_string()))?;
@@ -129,16 +132,17 @@ fn resumption(config: &mut ServerConfig, client_auth: ClientAuth) -> Result<(), 
 
 fn pair(
     chain: Vec<CertificateDer<'static>>,
+    file: &'static str,
     key: &[u8],
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, Problem> {
-    let key = read::key(key)?;
+    let key = read::key(file, key)?;
     CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
-            Problem::new("key", "is not the key of the certificate")
+            Problem::new(file, "is not the key of the certificate")
         }
         error => Problem::new(
-            "key",
+            file,
             format!("cannot be used with the certificate: {error}"),
         ),
     })

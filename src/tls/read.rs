@@ -58,11 +58,11 @@ pub(super) fn fits_a_handshake(
 }
 
 /// The private key of a file. What is wrong is told without a byte of it.
-pub(super) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Problem> {
-    within_bounds("key", pem)?;
+pub(super) fn key(file: &'static str, pem: &[u8]) -> Result<PrivateKeyDer<'static>, Problem> {
+    within_bounds(file, pem)?;
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
         Problem::new(
-            "key",
+            file,
             "has no private key in it that can be read (PEM is wanted)",
         )
     })

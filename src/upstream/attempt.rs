@@ -32,6 +32,8 @@ pub enum Fate {
     Rejected,
     /// It may have been executed: it was sent, and no answer came.
     Unknown,
+    /// The same, at our own wish: whoever asked has given it up, and it says nothing about the endpoint.
+    GivenUp,
     /// The same, since [`Try::until`] has come: see [`Try::keeps_time`].
     TimedOut,
 }
@@ -43,7 +45,7 @@ impl Fate {
             Fate::Answered { well: false } | Fate::NotSent | Fate::Unknown | Fate::TimedOut => {
                 Verdict::Failed
             }
-            Fate::Unreached => Verdict::Unseen,
+            Fate::Unreached | Fate::GivenUp => Verdict::Unseen,
             // Whoever turns work away protects itself, and is asked less by the budget already.
             Fate::Refused { .. } => Verdict::Well,
         }

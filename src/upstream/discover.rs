@@ -17,6 +17,11 @@ pub trait Discover: Send + Sync + 'static {
     /// Those that never change, if none does.
     fn fixed(&self) -> Option<Vec<SocketAddr>>;
 
+    /// The name by which an endpoint is known, which its certificate is to be for.
+    fn name_of(&self, _addr: SocketAddr) -> Option<&str> {
+        None
+    }
+
     /// Those there are now.
     ///
     /// # Errors
@@ -94,6 +99,18 @@ fn tidy(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 impl Discover for Names {
+    /// The first in the list that stands for the address.
+    fn name_of(&self, addr: SocketAddr) -> Option<&str> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = self.hosts.iter().zip(known.iter());
+        let stands_for = |host: &(String, u16), known: &[SocketAddr]| {
+            let written = literal(&host.0).map(|ip| SocketAddr::new(ip, host.1));
+            written == Some(addr) || known.contains(&addr)
+        };
+        let found = hosts.find(|(host, known)| stands_for(host, known));
+        found.map(|((name, _), _)| name.as_str())
+    }
+
     fn fixed(&self) -> Option<Vec<SocketAddr>> {
         let literals = self.hosts.iter();
         let literals = literals.map(|(host, port)| Some(SocketAddr::new(literal(host)?, *port)));
@@ -193,6 +210,13 @@ mod tests {
         assert_eq!(found().await, ["10.0.0.2", "10.0.0.3", "10.0.0.9"]);
         set("orders", &["10.0.0.4"]);
         assert_eq!(found().await, ["10.0.0.4", "10.0.0.9"]);
+        let name_of = |addr: &str| names.name_of(addr.parse().unwrap());
+        assert_eq!(name_of("10.0.0.4:80"), Some("orders"));
+        assert_eq!(name_of("10.0.0.9:80"), Some("10.0.0.9"));
+        assert_eq!(
+            (name_of("10.0.0.9:81"), name_of("10.0.0.3:80")),
+            (None, None)
+        );
 
         let nobody = Names::new(hosts(&[("nobody", 80)]), zone);
         assert!(nobody.find().await.unwrap_err().contains("no such name"));

@@ -43,7 +43,7 @@ pub(super) fn pause(
     let may = match fate {
         Fate::NotSent | Fate::Unreached | Fate::Refused { .. } => true,
         Fate::Unknown | Fate::TimedOut => idempotent,
-        Fate::Answered { .. } | Fate::Rejected => false,
+        Fate::Answered { .. } | Fate::Rejected | Fate::GivenUp => false,
     };
     if !may || n >= settings.attempts {
         return None;

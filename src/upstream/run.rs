@@ -48,7 +48,10 @@ impl<A> Round<A> {
         let Round::Tried(tried) = self else {
             return false;
         };
-        matches!(tried.fate, Fate::Answered { .. } | Fate::Rejected)
+        matches!(
+            tried.fate,
+            Fate::Answered { .. } | Fate::Rejected | Fate::GivenUp
+        )
     }
 
     /// What its end says about the request.

@@ -100,6 +100,7 @@ impl<T: Transport> Upstream<T> {
             Some(Fate::Refused { .. } | Fate::Rejected) => (AttemptOutcome::Refused, false),
             Some(Fate::NotSent | Fate::Unreached) => (AttemptOutcome::NotSent, false),
             Some(Fate::Unknown) => (AttemptOutcome::Unknown, true),
+            Some(Fate::GivenUp) => (AttemptOutcome::Dropped, true),
             Some(Fate::TimedOut) => (AttemptOutcome::TimedOut, true),
             None if sent => (AttemptOutcome::TimedOut, true),
             None => (AttemptOutcome::NotSent, false),
@@ -108,7 +109,9 @@ impl<T: Transport> Upstream<T> {
         let now = super::now();
         let took = now.saturating_duration_since(began);
         let lost = unknown || outcome == AttemptOutcome::NotSent;
-        self.slots.ended((!lost).then_some(took));
+        if fate != Some(Fate::GivenUp) {
+            self.slots.ended((!lost).then_some(took));
+        }
         if outcome == AttemptOutcome::NotSent {
             // It may be somewhere else by now.
             self.look_again();

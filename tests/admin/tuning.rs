@@ -87,6 +87,10 @@ fn sampling_is_checked_before_it_is_taken() {
         (r#"{"late_per_second": -1}"#, "late_per_second"),
         (r#"{"late_per_second": 1001}"#, "late_per_second"),
         (r#"{"parent_per_second": 1000001}"#, "parent_per_second"),
+        (
+            r#"{"parent_per_principal": 1000001}"#,
+            "parent_per_principal",
+        ),
         (r#"{"ratio": "all"}"#, "ratio"),
     ] {
         let got = server.put("sampling", body);

@@ -119,6 +119,19 @@ pub(crate) const RULES: &[Rule] = &[
         check: Check::OwnCrateOnly(&["crate::upstream", "crate::telemetry"]),
     },
     Rule {
+        why: "`kube` carries documents and knows who is there; what a document says is not its business",
+        within: &["src/kube"],
+        except: &[],
+        check: Check::OwnCrateOnly(&[
+            "crate::kube",
+            "crate::telemetry",
+            "crate::background",
+            "crate::lifecycle",
+            "crate::peers",
+            "crate::upstream",
+        ]),
+    },
+    Rule {
         why: "third parties use the client without the daemon",
         within: &["crates/mcpd-client"],
         except: &[],

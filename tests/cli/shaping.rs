@@ -83,3 +83,42 @@ fn traffic_is_shaped_by_flags() {
     let ran = set(&["--split", "echo=0"]).expect(65);
     assert!(ran.stderr.contains("has only weights of 0"), "{ran:?}");
 }
+
+#[test]
+fn matches_and_faults_are_given_as_a_document_has_them() {
+    let bench = Bench::new();
+    let set = |more: &[&str]| bench.run(&[&["routes", "set", "orders"], more].concat());
+    let matches = "[{header: {tenant: acme, plan: 'pro-*'}, handler: discard}, {client_id: 7, handler: echo}]";
+    let refused = set(&["--match", matches]).expect(65);
+    assert!(
+        refused.stderr.contains("match[1].client_id: "),
+        "{refused:?}"
+    );
+    let ran = set(&["--match", &matches.replace("7", "'7'")]).expect(0);
+    assert!(ran.text().starts_with("~ orders  match: "), "{ran:?}");
+    let one = bench.run(&["routes", "get", "orders"]).expect(0);
+    assert!(
+        one.text().contains(
+            "match:\n  - {handler: discard, header: {plan: \"pro-*\", tenant: acme}}\n  \
+             - {client_id: \"7\", handler: echo}\n"
+        ),
+        "{one:?}"
+    );
+
+    // A server that does real work has no faults; that it was asked for one is the server's word.
+    let refused = set(&["--fault", "{percent: 5, error: OVERLOADED}"]).expect(65);
+    assert!(
+        refused.stderr.contains("routes.allow_faults"),
+        "{refused:?}"
+    );
+    let ran = set(&["--match", "none", "--fault", "none"]).expect(0);
+    assert!(ran.text().contains("→ none"), "{ran:?}");
+    let one = bench.run(&["routes", "get", "orders"]).expect(0);
+    assert!(!one.text().contains("match"), "{one:?}");
+
+    for wrong in [["--match", "[{"], ["--fault", "&a b"], ["--match", ""]] {
+        let ran = set(&wrong).expect(64);
+        assert!(ran.stderr.contains(wrong[0]), "{ran:?}");
+    }
+    set(&["--match", "none", "-f", "-"]).expect(64);
+}

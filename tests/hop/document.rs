@@ -5,17 +5,17 @@ use mcpd_client::{ConnectOptions, Connection, ErrorCode};
 use std::path::PathBuf;
 
 /// Writes a document beside others.
-fn file(dir: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
+pub(crate) fn file(dir: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
     let path = dir.path().join(name);
     std::fs::write(&path, text).unwrap();
     path
 }
 
-fn handlers(list: &str) -> String {
+pub(crate) fn handlers(list: &str) -> String {
     format!("{{apiVersion: mcpd/v1, kind: Handlers, handlers: [{list}]}}")
 }
 
-fn routes(list: &str) -> String {
+pub(crate) fn routes(list: &str) -> String {
     format!("{{apiVersion: mcpd/v1, kind: RouteTable, routes: [{list}]}}")
 }
 

@@ -4,11 +4,14 @@
 use crate::front::{Does, Front, code, far, says};
 use crate::support::{Start, scratch, write_routes};
 use mcpd::message::{Call, Outcome};
-use mcpd_client::ErrorCode;
+use mcpd_client::{ErrorCode, Request};
+use std::future::poll_fn;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -99,6 +102,57 @@ fn a_cancel_reaches_the_next_server() {
     asking.abort();
     let stops = async { tokio::time::timeout(crate::PATIENCE, stopped.notified()).await };
     front.run(stops).expect("the work stops");
+}
+
+/// CANCELLED says that the work has stopped, and here that is the far end's.
+#[test]
+fn a_cancelled_request_is_answered_when_the_far_work_has_stopped() {
+    let (stopped, lingers) = (Arc::<AtomicBool>::default(), Duration::from_millis(100));
+    let (began, begun) = mpsc::channel();
+    let (tell, began) = (Arc::clone(&stopped), Mutex::new(began));
+    let far = far(Arc::new(Does(move |call: &Call<'_>| {
+        if call.body != b"long" {
+            return Outcome::Now(says("short"));
+        }
+        let stops = Stops(Arc::clone(&tell), lingers);
+        let began = began.lock().unwrap().clone();
+        Outcome::Later(Box::pin(async move {
+            let _stops = stops;
+            began.send(()).unwrap();
+            std::future::pending().await
+        }))
+    })));
+    // One that may be executed twice, and yet is not asked for again.
+    let front = Front::new(&[far.addr], |mut settings| {
+        settings.care().idempotent = true;
+        settings
+    });
+    assert_eq!(front.ask("a", "short").unwrap().body(), "short");
+    let request = Request::new("long").body("long");
+    let until = std::time::Instant::now() + crate::PATIENCE;
+    let answer = front.run(async {
+        let sending = poll_fn(|cx| Poll::Ready(front.client.try_send(&request, until, cx))).await;
+        let mut sending = sending.expect("there is room").unwrap();
+        let begins = tokio::task::spawn_blocking(move || {
+            begun.recv_timeout(crate::PATIENCE).unwrap();
+            begun
+        });
+        let begun = begins.await.unwrap();
+        sending.cancel();
+        (sending.await, begun.try_recv().is_ok())
+    });
+    assert!(stopped.load(Ordering::SeqCst), "it was answered too early");
+    assert_eq!((code(answer.0), answer.1), (ErrorCode::CANCELLED, false));
+}
+
+/// Takes its time to be dropped, and tells.
+struct Stops(Arc<AtomicBool>, Duration);
+
+impl Drop for Stops {
+    fn drop(&mut self) {
+        std::thread::sleep(self.1);
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Tells when it is dropped.

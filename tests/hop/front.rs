@@ -29,7 +29,11 @@ impl Front {
         servers: &[SocketAddr],
         change: impl FnOnce(McpSettings) -> McpSettings,
     ) -> Front {
-        let handler = leads_to(servers, change);
+        Front::leading_to(leads_to(servers, change))
+    }
+
+    /// All topics lead to this handler.
+    pub(crate) fn leading_to(handler: Arc<dyn Handler>) -> Front {
         Front::of(Embedded::start(
             vec![("next", handler)],
             &document(&[("'#'", "next")]),

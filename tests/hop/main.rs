@@ -11,5 +11,6 @@ mod ledger;
 mod passing;
 #[path = "../support/mod.rs"]
 mod support;
+mod trust;
 
 pub(crate) use support::PATIENCE;

@@ -12,3 +12,4 @@ mod service;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod trust;

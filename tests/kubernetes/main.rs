@@ -26,8 +26,11 @@ mod support;
 
 use plane::{Namespace, Plane};
 
+/// What is called so, and what happens there.
+type Scenario = (&'static str, fn(&Namespace));
+
 /// Runs scenarios at once, each in its own namespace; the output of one that fails has its name.
-fn together(plane: &Plane, scenarios: &[(&str, fn(&Namespace))]) {
+fn together(plane: &Plane, scenarios: &[Scenario]) {
     std::thread::scope(|scope| {
         for (name, scenario) in scenarios {
             let namespace = plane.namespace(name);

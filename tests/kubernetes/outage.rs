@@ -3,6 +3,7 @@
 use crate::plane::{Namespace, Plane, eventually};
 use crate::replica::{Replica, start, table};
 use crate::support::Server;
+use mcpd::telemetry::METRICS;
 use std::fs;
 
 const CONFIRMED: &str = "mcpd_routes_last_confirmed_timestamp_seconds";
@@ -29,6 +30,7 @@ pub(crate) fn a_while_without(plane: &mut Plane, namespace: &Namespace) {
     }
     a.write(&a.etag(), &["four"]).ok();
     b.await_routes("convergence", |routes| routes["revision"] == 2);
+    every_count_is_on_a_page(namespace, &[&a, &b]);
     a_silent_one_is_given_up(plane, &a);
     a_snapshot_that_cannot_be_written_harms_nothing(namespace);
 }
@@ -80,6 +82,21 @@ fn without_a_copy_nothing_is_guessed(namespace: &Namespace, server: Server) {
     let why = |code: u16, text: &str| code == 503 && text.contains("cannot be reached");
     stranger.await_get("/readyz?verbose", why);
     assert_eq!(stranger.get("/livez").0, 200);
+}
+
+fn every_count_is_on_a_page(namespace: &Namespace, servers: &[&Server]) {
+    // By now everything has happened but this, which one of them does.
+    namespace.delete("routes");
+    for server in servers {
+        server.await_routes("the next revision", |routes| routes["revision"] == 3);
+    }
+    let mut groups = METRICS.iter();
+    let group = groups.find(|group| group.title == "Kubernetes").unwrap();
+    for metric in group.metrics {
+        let series = format!("\n{}{{", metric.name);
+        let is_there = |server: &&Server| server.get("/metrics").1.contains(&series);
+        eventually(metric.name, || servers.iter().any(is_there).then_some(()));
+    }
 }
 
 /// An API server that is stuck and keeps its connections.

@@ -22,6 +22,8 @@ pub(crate) fn start_with(namespace: &Namespace, pod: &str, kubeconfig: &Path) ->
         .set("KUBERNETES__POLL", "2s")
         .set("KUBERNETES__TIMEOUT", "4s")
         .set("SERVER_ID", pod)
+        // A busy machine takes its time, and what is tested here is not how much.
+        .set("ADMIN__TIMEOUT", "60s")
         .with(|command| {
             command.env("KUBECONFIG", kubeconfig).env("POD_NAME", pod);
             // The API server is on loopback.

@@ -67,6 +67,8 @@ pub(crate) fn exact(namespace: &Namespace) {
     let kubeconfig = account(namespace, &json!(rules));
     let server = start_with(namespace, "pod-a", &kubeconfig).spawn();
     namespace.await_event("Created", "from the seed");
+    let created = "mcpd_kubernetes_creations_total{document=\"routes\",from=\"seed\"}";
+    assert_eq!(server.metric(created), 1.0);
     server.write(&server.etag(), &["one"]).ok();
     namespace.delete("routes");
     server.await_routes("the next revision", |routes| routes["revision"] == 3);

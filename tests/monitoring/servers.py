@@ -1,5 +1,6 @@
 """Servers that tests start: each on a port of loopback that nobody has, awaited until it answers, ended by its id."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -57,3 +58,12 @@ def prometheus(config, data, flags=()):
     with running("prometheus", command) as process:
         await_answer(process, f"{url}/-/ready")
         yield url
+
+
+def get(url):
+    """What is answered, as JSON, or nothing when it is an error."""
+    try:
+        with urlopen(url, timeout=10) as answer:
+            return json.load(answer)
+    except (URLError, OSError):
+        return None

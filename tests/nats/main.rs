@@ -8,10 +8,14 @@ mod failures;
 mod front;
 mod ledger;
 mod messages;
+#[allow(dead_code, reason = "each test binary uses its part of this")]
+#[path = "../operations/tracing/receiver.rs"]
+mod receiver;
 mod server;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod tracing;
 mod trust;
 
 pub(crate) use support::PATIENCE;

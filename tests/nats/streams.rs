@@ -43,6 +43,25 @@ fn a_stream_says_where_it_keeps_a_message_and_keeps_it_once() {
 }
 
 #[test]
+fn somebody_who_is_no_stream_may_have_taken_it() {
+    let nats = NatsServer::start(&[]);
+    let front = Front::new(&nats, "orders.{2}", |settings| {
+        settings.mode = NatsMode::JetStream
+    });
+    front.run(async {
+        let service = server::client(&nats).await;
+        let mut orders = server::subscribe(&service, "orders.>").await;
+        for reply in ["thanks", "{}", "{\"stream\":7}"] {
+            let asking = tokio::spawn(front.request("order/eu").send());
+            let message = server::next(&mut orders).await;
+            let to = message.reply.unwrap();
+            service.publish(to, reply.into()).await.unwrap();
+            assert_eq!(code(asking.await.unwrap()), ErrorCode::UPSTREAM_LOST);
+        }
+    });
+}
+
+#[test]
 fn what_a_stream_does_not_take_is_a_handler_error() {
     let nats = NatsServer::start(&[]);
     let front = Front::new(&nats, "orders.{2}", |settings| {

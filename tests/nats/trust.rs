@@ -2,7 +2,7 @@
 
 use crate::front::{Front, code};
 use crate::server::NatsServer;
-use mcpd::handler::{NatsCredentials, NatsMode, NatsTls};
+use mcpd::handler::{NatsCredentials, NatsMode, TlsFiles};
 use mcpd_client::ErrorCode;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::path::PathBuf;
@@ -90,26 +90,26 @@ fn tls_trusts_the_authority_it_is_told_and_shows_a_certificate_of_its_own() {
     );
     let config = file(&dir, "tls.conf", &tls);
     let nats = NatsServer::start(&["-c", config.to_str().unwrap()]);
-    let front = |tls: NatsTls| {
+    let front = |tls: TlsFiles| {
         Front::new(&nats, "x", |settings| {
             settings.mode = NatsMode::Publish;
             settings.connect_timeout = SHORT;
             settings.tls = Some(tls);
         })
     };
-    let trusted = NatsTls {
+    let trusted = TlsFiles {
         ca_file: Some(ca_file),
         client_files: None,
     };
     assert!(
-        !gets_through(&front(NatsTls::default())),
+        !gets_through(&front(TlsFiles::default())),
         "a stranger is not trusted"
     );
     assert!(
         !gets_through(&front(trusted.clone())),
         "it wants a certificate"
     );
-    let shown = NatsTls {
+    let shown = TlsFiles {
         client_files: Some(client),
         ..trusted
     };
@@ -126,7 +126,7 @@ fn tls_trusts_the_authority_it_is_told_and_shows_a_certificate_of_its_own() {
     let front = Front::new(&plain, "x", |settings| {
         settings.mode = NatsMode::Publish;
         settings.connect_timeout = SHORT;
-        settings.tls = Some(NatsTls::default());
+        settings.tls = Some(TlsFiles::default());
     });
     assert!(!gets_through(&front));
 }

@@ -11,6 +11,7 @@ mod support;
 
 mod client;
 mod config;
+mod copies;
 mod drain;
 mod embedded;
 mod functions;

@@ -54,6 +54,17 @@ fn reloads(server: &Server, result: &str) -> f64 {
 }
 
 #[test]
+fn a_server_that_drains_goes_by_new_routes_as_long_as_it_serves() {
+    let dir = scratch();
+    let file = write_routes(&dir, &table("old"));
+    let server = start(&file).set("DRAIN__DELAY", "1h").spawn();
+    server.signal("TERM");
+    server.await_get("/statusz", |_, text| text.contains("shutting_down"));
+    std::fs::write(&file, table("new")).unwrap();
+    await_answer(&server, "new");
+}
+
+#[test]
 fn an_edit_in_place_and_one_by_renaming_over_are_followed() {
     let (dir, file, server) = started(&table("old"));
     await_answer(&server, "old");

@@ -2,10 +2,10 @@
 
 use crate::support::Peer;
 use crate::tools::{cancel, eventually, request, reset, timeout_ms};
-use mcpd::conn::{ListenSettings, Listener, Registry, Settings};
+use mcpd::conn::{ListenSettings, Listener, Order, Registry, Settings};
 use mcpd::dispatch::{BindOptions, Dispatcher, bind};
 use mcpd::handler::{Echo, Handler, Handlers};
-use mcpd::message::{Answer, Call, Outcome};
+use mcpd::message::{Answer, Call, Hosted, Outcome, Work};
 use mcpd::router::document::{Document, RouteSpec};
 use mcpd::router::{handle::Handle, table::Table};
 use mcpd::scheduler::Scheduler;
@@ -13,8 +13,10 @@ use mcpd::telemetry::{ConnMetrics, RouteCatalog};
 use mcpd_proto::ErrorCode;
 use mcpd_proto::topic::Pattern;
 use std::net::{SocketAddr, TcpStream};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -30,12 +32,49 @@ impl Handler for Brittle {
                 tokio::task::yield_now().await;
                 panic!("later")
             })),
-            b"work" => Outcome::Later(Box::pin(async {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                Answer::bytes(b"done")
-            })),
+            b"work" => Outcome::Later(Box::pin(work())),
+            b"here" => here(false, async { panic!("here") }),
+            b"here, later" => here(false, async {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                panic!("here, later")
+            }),
+            b"hosted work" => here(false, work()),
             body => Outcome::Now(Answer::bytes(body)),
         }
+    }
+}
+
+async fn work() -> Answer<'static> {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    Answer::bytes(b"done")
+}
+
+/// Work for the connection to host.
+fn here(
+    stays: bool,
+    work: impl Future<Output = Answer<'static>> + Send + 'static,
+) -> Outcome<'static> {
+    let work = Box::pin(work);
+    Outcome::Here(Box::pin(Guest { work, stays }))
+}
+
+struct Guest {
+    work: Work,
+    /// It goes on when it is cancelled.
+    stays: bool,
+}
+
+impl Future for Guest {
+    type Output = Answer<'static>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<'static>> {
+        self.work.as_mut().poll(cx)
+    }
+}
+
+impl Hosted for Guest {
+    fn cancel(self: Pin<&mut Self>) -> bool {
+        self.stays
     }
 }
 
@@ -54,14 +93,19 @@ impl Drop for Running {
 }
 
 impl Handler for Endless {
-    fn call<'a>(&'a self, _: &Call<'a>) -> Outcome<'a> {
+    fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
         self.running.fetch_add(1, Ordering::SeqCst);
         let running = Running(Arc::clone(&self.running));
-        Outcome::Later(Box::pin(async move {
+        let work = async move {
             std::future::pending::<()>().await;
             drop(running);
             Answer::bytes(b"")
-        }))
+        };
+        match call.body {
+            b"hosted" => here(false, work),
+            b"stays" => here(true, work),
+            _ => Outcome::Later(Box::pin(work)),
+        }
     }
 }
 
@@ -94,6 +138,11 @@ fn settings() -> Settings {
 
 /// A listener with the brittle handler; it lives as long as its runtime.
 fn listen() -> (Runtime, SocketAddr, Arc<AtomicUsize>) {
+    let (runtime, addr, running, _) = listen_and_order();
+    (runtime, addr, running)
+}
+
+fn listen_and_order() -> (Runtime, SocketAddr, Arc<AtomicUsize>, Arc<Registry>) {
     let endless = Endless::default();
     let running = Arc::clone(&endless.running);
     let mut handlers = Handlers::new();
@@ -116,18 +165,19 @@ fn listen() -> (Runtime, SocketAddr, Arc<AtomicUsize>) {
     .unwrap();
     let _inside = runtime.enter();
     let (_, settings) = watch::channel(settings());
+    let registry = Arc::new(Registry::default());
     let listener = Listener::bind(
         settings,
         Dispatcher::new(Handle::new(table)),
         Arc::new(ConnMetrics::new(catalog)),
-        Arc::new(Registry::default()),
+        Arc::clone(&registry),
         Vec::new(),
     )
     .unwrap();
     let addr = listener.local_addr();
     runtime.spawn(listener.run());
     drop(_inside);
-    (runtime, addr, running)
+    (runtime, addr, running, registry)
 }
 
 #[test]
@@ -137,7 +187,7 @@ fn a_panic_is_the_end_of_its_request_alone() {
     let (mut peer, mut other) = (dial(), dial());
     other.request(1, "brittle", b"work");
     for topic in ["brittle", "o"] {
-        for body in ["in place", "later"] {
+        for body in ["in place", "later", "here", "here, later"] {
             peer.request(1, topic, body.as_bytes());
             assert_eq!(
                 peer.expect().error(),
@@ -156,13 +206,17 @@ fn a_panic_is_the_end_of_its_request_alone() {
 fn the_order_goes_on_behind_a_panic() {
     let (_runtime, addr, _) = listen();
     let mut peer = Peer::new(TcpStream::connect(addr).unwrap());
-    let bodies: [&[u8]; 6] = [
+    let bodies: [&[u8]; 10] = [
         b"work",
         b"in place",
         b"later",
         b"at once",
         b"later",
         b"work",
+        b"here, later",
+        b"hosted work",
+        b"here",
+        b"at once",
     ];
     for (seq, body) in (1..).zip(bodies) {
         peer.request(seq, "o", body);
@@ -174,6 +228,10 @@ fn the_order_goes_on_behind_a_panic() {
     assert_eq!(peer.expect().response(), (4, b"at once".to_vec()));
     assert_eq!(peer.expect().error(), (5, broke));
     assert_eq!(peer.expect().response(), (6, b"done".to_vec()));
+    assert_eq!(peer.expect().error(), (7, broke));
+    assert_eq!(peer.expect().response(), (8, b"done".to_vec()));
+    assert_eq!(peer.expect().error(), (9, broke));
+    assert_eq!(peer.expect().response(), (10, b"at once".to_vec()));
 }
 
 /// CANCELLED and DEADLINE_EXCEEDED say that the work has stopped, so it has when they arrive.
@@ -182,14 +240,38 @@ fn work_has_stopped_when_its_end_is_told() {
     let (_runtime, addr, running) = listen();
     let running = || running.load(Ordering::SeqCst);
     let mut peer = Peer::new(TcpStream::connect(addr).unwrap());
-    peer.request(1, "endless", b"");
+    for body in [&b"beside"[..], b"hosted"] {
+        peer.request(1, "endless", body);
+        peer.expect_alive(2);
+        assert_eq!(running(), 1);
+        peer.send(&cancel(1));
+        assert_eq!(peer.expect().error(), (1, ErrorCode::CANCELLED));
+        assert_eq!(running(), 0);
+        let meta = timeout_ms(30);
+        peer.send(&request(1, "endless", body, 0, meta.view()));
+        assert_eq!(peer.expect().error(), (1, ErrorCode::DEADLINE_EXCEEDED));
+        assert_eq!(running(), 0);
+    }
+}
+
+/// Hosted work may wait for what it has begun elsewhere when it is cancelled, but not beyond its time, and not
+/// when the server cannot wait.
+#[test]
+fn cancelled_work_that_goes_on_ends_in_its_time_or_with_the_server() {
+    let (_runtime, addr, running, registry) = listen_and_order();
+    let running = || running.load(Ordering::SeqCst);
+    let mut peer = Peer::new(TcpStream::connect(addr).unwrap());
+    let meta = timeout_ms(200);
+    peer.send(&request(1, "endless", b"stays", 0, meta.view()));
+    peer.send(&cancel(1));
     peer.expect_alive(2);
     assert_eq!(running(), 1);
-    peer.send(&cancel(1));
-    assert_eq!(peer.expect().error(), (1, ErrorCode::CANCELLED));
+    assert_eq!(peer.expect().error(), (1, ErrorCode::DEADLINE_EXCEEDED));
     assert_eq!(running(), 0);
-    let meta = timeout_ms(30);
-    peer.send(&request(1, "endless", b"", 0, meta.view()));
+    peer.request(1, "endless", b"stays");
+    peer.send(&cancel(1));
+    peer.expect_alive(2);
+    registry.order_all(&Order::Cut);
     assert_eq!(peer.expect().error(), (1, ErrorCode::DEADLINE_EXCEEDED));
     assert_eq!(running(), 0);
 }
@@ -200,7 +282,7 @@ fn work_stops_when_its_client_is_gone() {
     let running = || running.load(Ordering::SeqCst);
     let dial = || Peer::new(TcpStream::connect(addr).unwrap());
     let (mut broken, mut erring) = (dial(), dial());
-    broken.request(1, "endless", b"");
+    broken.request(1, "endless", b"hosted");
     broken.expect_alive(2);
     erring.request(1, "endless", b"");
     erring.expect_alive(2);

@@ -173,6 +173,19 @@ pub struct Sending {
     ticket: Option<Ticket>,
 }
 
+impl Sending {
+    /// Asks the server to stop the work on it. Its answer still comes, when the work has stopped: CANCELLED,
+    /// unless it was too late for that.
+    pub fn cancel(&mut self) {
+        if let Some(ticket) = &self.ticket {
+            let shared = self.connection.shared();
+            let mut exchange = shared.exchange();
+            exchange.cancel(ticket);
+            shared.poke_with(exchange);
+        }
+    }
+}
+
 impl Future for Sending {
     type Output = Result<Answer>;
 

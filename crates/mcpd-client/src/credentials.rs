@@ -6,7 +6,7 @@ use crate::telemetry;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Largest token: what is larger does not fit into a HELLO where servers ask for one.
 const MAX_TOKEN: usize = 16 * 1024;
@@ -76,9 +76,40 @@ impl TokenFile {
             last: Mutex::default(),
         }))
     }
+
+    /// Reads the file now, which may block, and shows its token from now on. Connections do so by themselves;
+    /// this is for those who want to know beforehand, or to tell when something is wrong.
+    ///
+    /// # Errors
+    /// It holds no token now. The one that was read before stays.
+    ///
+    /// ```
+    /// use mcpd_client::TokenFile;
+    ///
+    /// let error = TokenFile::new("/etc/mcp/token").load().unwrap_err();
+    /// assert!(error.to_string().contains("/etc/mcp/token"));
+    /// ```
+    pub fn load(&self) -> io::Result<()> {
+        let token = self.0.read().map_err(io::Error::other)?;
+        self.0.last().take(token);
+        Ok(())
+    }
+}
+
+impl Last {
+    fn take(&mut self, token: Vec<u8>) {
+        *self = Last {
+            token: Some(token),
+            complaint: None,
+        };
+    }
 }
 
 impl Inner {
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn read(&self) -> Result<Vec<u8>, String> {
         let bytes = file::read(&self.path, MAX_TOKEN)?;
         match bytes.trim_ascii() {
@@ -89,13 +120,10 @@ impl Inner {
 
     fn token(&self) -> io::Result<Vec<u8>> {
         let read = self.read();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last();
         match (read, last.token.clone()) {
             (Ok(token), _) => {
-                *last = Last {
-                    token: Some(token.clone()),
-                    complaint: None,
-                };
+                last.take(token.clone());
                 Ok(token)
             }
             (Err(problem), None) => Err(io::Error::other(problem)),
@@ -153,6 +181,8 @@ mod tests {
             (b"three\r\n", "three"),
         ] {
             std::fs::write(&path, held).unwrap();
+            // Whoever wants to know is told of what is there now, whatever is shown.
+            assert_eq!(file.load().is_ok(), held.trim_ascii() == token.as_bytes());
             assert_eq!(file.token().await.unwrap(), token.as_bytes());
         }
         std::fs::remove_file(&path).unwrap();

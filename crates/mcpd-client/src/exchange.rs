@@ -199,6 +199,11 @@ impl Exchange {
         waker
     }
 
+    /// A caller wants the work on its request to stop; the task is to hear of it.
+    pub(crate) fn cancel(&mut self, ticket: &Ticket) {
+        self.gave_up |= self.calls.unwant(ticket);
+    }
+
     /// One caller more or less waits for room.
     pub(crate) fn queue(&mut self) {
         self.queued += 1;
@@ -275,7 +280,7 @@ impl Exchange {
         self.calls.deadline()
     }
 
-    /// Adds CANCELs for up to `most` requests that nobody waits for; says how many.
+    /// Adds CANCELs for up to `most` requests that nobody wants any more; says how many.
     pub(crate) fn cancel_forsaken(&mut self, most: usize) -> usize {
         let forsaken = self.calls.forsaken(most);
         for seq in &forsaken {

@@ -18,6 +18,8 @@ pub struct Rates {
     pub slow_seconds: f64,
     /// Sampled parents that are followed in a second.
     pub parent_per_second: u32,
+    /// The same for each principal, within that.
+    pub parent_per_principal: u32,
     /// Spans made after the fact in a second.
     pub late_per_second: u32,
 }
@@ -30,6 +32,7 @@ impl From<SamplingSettings> for Rates {
             routes: settings.routes,
             slow_seconds: settings.slow.unwrap_or_default().as_secs_f64(),
             parent_per_second: settings.parent_per_second,
+            parent_per_principal: settings.parent_per_principal,
             late_per_second: settings.late_per_second,
         }
     }
@@ -44,6 +47,7 @@ impl From<Rates> for SamplingSettings {
             control_ratio: rates.control_ratio,
             routes: rates.routes,
             parent_per_second: rates.parent_per_second,
+            parent_per_principal: rates.parent_per_principal,
             slow: slow.filter(|slow| !slow.is_zero()),
             late_per_second: rates.late_per_second,
         }

@@ -75,6 +75,8 @@ struct Wish {
     #[serde(default, deserialize_with = "given")]
     parent_per_second: Option<u32>,
     #[serde(default, deserialize_with = "given")]
+    parent_per_principal: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
     late_per_second: Option<u32>,
 }
 
@@ -91,6 +93,9 @@ impl Wish {
             routes: self.routes.unwrap_or(rates.routes),
             slow_seconds: self.slow_seconds.unwrap_or(rates.slow_seconds),
             parent_per_second: self.parent_per_second.unwrap_or(rates.parent_per_second),
+            parent_per_principal: self
+                .parent_per_principal
+                .unwrap_or(rates.parent_per_principal),
             late_per_second: self.late_per_second.unwrap_or(rates.late_per_second),
         }
     }
@@ -136,6 +141,11 @@ fn misfits(rates: &Rates) -> Vec<FieldError> {
         (
             "parent_per_second",
             rates.parent_per_second,
+            MAX_PARENT_PER_SECOND,
+        ),
+        (
+            "parent_per_principal",
+            rates.parent_per_principal,
             MAX_PARENT_PER_SECOND,
         ),
         (

@@ -18,11 +18,12 @@ const SET_EXAMPLES: &str = "Examples:
   mcpd routes set checkout --split stable=90,canary=10
   mcpd routes set checkout --split stable=0,canary=100
   mcpd routes set checkout --mirror shadow=10
+  mcpd routes set checkout --match '[{header: {tenant: acme}, handler: beta}]' --fault none
   mcpd routes get orders > orders.yaml; vi orders.yaml; mcpd routes set orders -f orders.yaml
 
 A new route needs --topic and --handler or --split. Of a route that exists, the keys that are not named
 stay as they are, but --handler ends a split and --split takes the place of the handler; with -f the route
-becomes exactly what the file says. Matches and faults are written in a file.";
+becomes exactly what the file says. --match and --fault take what stands in a document, as YAML or JSON.";
 
 const RM_EXAMPLES: &str = "Examples:
   mcpd routes rm orders
@@ -89,13 +90,15 @@ pub(super) struct Set {
     admin: Admin,
 }
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 16] = [
     "topic",
     "handler",
     "split",
     "sticky",
     "mirror",
     "rewrite",
+    "matches",
+    "fault",
     "timeout",
     "priority_min",
     "priority_max",

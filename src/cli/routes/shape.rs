@@ -1,7 +1,11 @@
 //! The arguments of `mcpd routes set` that shape traffic.
 
+use crate::router::document::reading;
 use clap::Args;
 use serde_json::{Map, Value, json};
+
+/// Longest argument of YAML: far more than 32 matches of 8 headers have.
+const MAX_YAML: usize = 128 << 10;
 
 /// What of the traffic goes where.
 #[derive(Debug, Args)]
@@ -21,6 +25,14 @@ pub(super) struct Shape {
     /// is; none)
     #[arg(long, value_name = "TEMPLATE", value_parser = rewrite)]
     rewrite: Option<Given>,
+    /// Handlers for requests that fit, as the key `match` has them in a document; none for no matches
+    /// (default: stays as it is; none)
+    #[arg(long = "match", value_name = "YAML", value_parser = yaml)]
+    matches: Option<Given>,
+    /// Harm done on purpose, as the key `fault` has it in a document; none for no harm (default: stays as
+    /// it is; none)
+    #[arg(long, value_name = "YAML", value_parser = yaml)]
+    fault: Option<Given>,
 }
 
 /// The value of a key; `None` takes the key away.
@@ -70,6 +82,18 @@ fn rewrite(text: &str) -> Result<Given, String> {
     }
 }
 
+/// What a key holds, as it stands in a document.
+fn yaml(text: &str) -> Result<Given, String> {
+    if text == "none" {
+        return Ok(NONE);
+    }
+    let read = reading::whole(text.as_bytes(), MAX_YAML, |field, report| {
+        reading::anything(&field, report)
+    });
+    let (value, _) = read.map_err(|error| error.to_string())?;
+    Ok(Given(Some(value)))
+}
+
 impl Shape {
     /// Changes the keys of a route to what was given; `handler` says that one handler was given.
     pub(super) fn put_into(&self, keys: &mut Map<String, Value>, handler: bool) {
@@ -85,6 +109,8 @@ impl Shape {
             ("sticky", &self.sticky),
             ("mirror", &self.mirror),
             ("rewrite", &self.rewrite),
+            ("match", &self.matches),
+            ("fault", &self.fault),
         ];
         for (key, given) in all {
             match given {

@@ -124,7 +124,10 @@ impl BoundRoute {
         };
         match self.forward(call).into_owned() {
             Outcome::Now(answer) => Outcome::Now(replace.answer(answer)),
-            Outcome::Later(work) | Outcome::Here(work) => {
+            Outcome::Later(work) => {
+                Outcome::Later(Box::pin(async move { replace.answer(work.await) }))
+            }
+            Outcome::Here(work) => {
                 Outcome::Later(Box::pin(async move { replace.answer(work.await) }))
             }
             Outcome::Waiting(work, begun) => {

@@ -8,6 +8,7 @@ use mcpd_proto::MetaBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
 
 /// The HEADER that says of a request that it is a copy. Its value is the name of the route.
 pub const MIRROR_HEADER: &str = "mcpd-mirror";
@@ -42,6 +43,9 @@ pub struct Mirrors {
     max_bytes: AtomicUsize,
     copies: AtomicUsize,
     bytes: AtomicUsize,
+    /// The last copy is done with.
+    done: Notify,
+    is_cut: watch::Sender<bool>,
 }
 
 impl Mirrors {
@@ -53,7 +57,32 @@ impl Mirrors {
             max_bytes: AtomicUsize::new(limits.bytes),
             copies: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            done: Notify::new(),
+            is_cut: watch::Sender::new(false),
         }
+    }
+
+    /// Copies that are under way.
+    pub fn under_way(&self) -> usize {
+        self.copies.load(Ordering::Acquire)
+    }
+
+    /// Waits until no copy is under way.
+    pub async fn done(&self) {
+        loop {
+            let done = self.done.notified();
+            if self.under_way() == 0 {
+                return;
+            }
+            done.await;
+        }
+    }
+
+    /// Stops all copies, and lets none begin. How many there were.
+    pub fn cut(&self) -> usize {
+        let cut = self.under_way();
+        self.is_cut.send_replace(true);
+        cut
     }
 
     /// Uses other limits for copies from now on.
@@ -71,7 +100,8 @@ impl Mirrors {
             mirrors: Arc::clone(self),
             bytes,
         };
-        let fits = copies <= self.max_copies.load(Ordering::Relaxed)
+        let fits = !*self.is_cut.borrow()
+            && copies <= self.max_copies.load(Ordering::Relaxed)
             && held <= self.max_bytes.load(Ordering::Relaxed);
         fits.then_some(room)
     }
@@ -85,8 +115,10 @@ struct Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.mirrors.copies.fetch_sub(1, Ordering::Relaxed);
         self.mirrors.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.mirrors.copies.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.mirrors.done.notify_waiters();
+        }
     }
 }
 
@@ -99,6 +131,7 @@ pub(super) struct Mirror {
     answered: Arc<Count>,
     failed: Arc<Count>,
     dropped: Arc<Count>,
+    cut: Arc<Count>,
 }
 
 impl Mirror {
@@ -120,6 +153,7 @@ impl Mirror {
             answered: count("answered"),
             failed: count("failed"),
             dropped: count("dropped"),
+            cut: count("cut"),
         }
     }
 
@@ -145,34 +179,33 @@ impl Mirror {
             span: None,
             ..*call
         });
-        let ending = Ending {
-            answered: Arc::clone(&self.answered),
-            failed: Arc::clone(&self.failed),
-            is_answered: false,
-        };
+        // It fails unless something else becomes of it.
+        let ending = Ending(Arc::clone(&self.failed));
+        let (answered, cut) = (Arc::clone(&self.answered), Arc::clone(&self.cut));
         let leg = Arc::clone(&self.leg);
+        let mut is_cut = self.mirrors.is_cut.subscribe();
         self.mirrors.background.spawn(async move {
-            // Whole, so that it counts however this ends, and when there is room again.
-            let (mut ending, _room) = (ending, room);
-            ending.is_answered = run(&leg, &copy).await == Some(true);
+            // Both are moved in here: it counts however this ends, and then there is room again.
+            let (_room, mut ending) = (room, ending);
+            tokio::select! {
+                is_answered = run(&leg, &copy) => {
+                    if is_answered == Some(true) {
+                        ending.0 = answered;
+                    }
+                }
+                _ = is_cut.wait_for(|is_cut| *is_cut) => ending.0 = cut,
+            }
         });
         Some(())
     }
 }
 
 /// Counts how a copy ended, also by a panic.
-struct Ending {
-    answered: Arc<Count>,
-    failed: Arc<Count>,
-    is_answered: bool,
-}
+struct Ending(Arc<Count>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        match self.is_answered {
-            true => self.answered.add(),
-            false => self.failed.add(),
-        }
+        self.0.add();
     }
 }
 
@@ -191,14 +224,18 @@ async fn run(leg: &Leg, copy: &OwnedCall) -> Option<bool> {
 fn begin(leg: &Leg, copy: &OwnedCall) -> Option<Result<bool, Work>> {
     let call = copy.as_call()?;
     let outcome = match leg.handler.call(&call) {
-        Outcome::Later(work) | Outcome::Here(work) => {
-            let admitted = leg.admission.admit(work, LOWEST, call.deadline());
-            admitted.map_or_else(|other| other, Outcome::Later)
-        }
+        Outcome::Here(work) => admit(leg, work, &call),
+        Outcome::Later(work) => admit(leg, work, &call),
         outcome => outcome,
     };
     Some(match outcome {
         Outcome::Now(answer) => Ok(Answer::is_response(&answer)),
-        Outcome::Later(work) | Outcome::Here(work) | Outcome::Waiting(work, _) => Err(work),
+        Outcome::Later(work) | Outcome::Waiting(work, _) => Err(work),
+        Outcome::Here(work) => Err(work),
     })
+}
+
+fn admit(leg: &Leg, work: Work, call: &Call<'_>) -> Outcome<'static> {
+    let admitted = leg.admission.admit(work, LOWEST, call.deadline());
+    admitted.map_or_else(|instead| instead, |work| Outcome::Later(Box::pin(work)))
 }

@@ -1,15 +1,16 @@
 //! Entries of type `http`.
 
-use super::care;
 use super::endpoints::{self, Endpoints};
-use super::value::{bounded, duration, flag, list, number, of_text, parsed, section, set, size};
+use super::value::{
+    bounded, duration, flag, list, number, of_text, parsed, path, section, set, size,
+};
+use super::{care, tls};
 use crate::handler::http::{
-    HashBy, HttpSettings, HttpVersion, TlsSettings, header_name, host_and_port,
+    HashBy, HeaderSource, HttpSettings, HttpVersion, header_name, host_and_port,
 };
 use crate::router::document::reading::{self, Field, Fields, Report};
 use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
-use std::path::PathBuf;
 
 pub(super) const KEYS: &[&str] = &[
     "name",
@@ -120,48 +121,60 @@ fn value(text: &str) -> Result<HeaderValue, String> {
     HeaderValue::from_str(text).map_err(|_| "is no value of a header".to_owned())
 }
 
-fn headers(field: &Field<'_>, report: &mut Report) -> Vec<(HeaderName, HeaderValue)> {
+fn headers(field: &Field<'_>, report: &mut Report) -> Vec<(HeaderName, HeaderSource)> {
     let items = bounded(field, MAX_HEADERS, report).unwrap_or_default();
     let headers = items.into_iter().filter_map(|item| header(item, report));
     headers.collect()
 }
 
-fn header(item: Field<'_>, report: &mut Report) -> Option<(HeaderName, HeaderValue)> {
-    let fields = Fields::of(item, &["name", "value"], report)?;
+fn header(item: Field<'_>, report: &mut Report) -> Option<(HeaderName, HeaderSource)> {
+    let place = item.place();
+    let fields = Fields::of(item, &["name", "value", "file", "prefix"], report)?;
     fields.unknown(report);
     let name = fields.require("name", report);
     let name = name.and_then(|field| of_text(&field, header_name, report));
-    let field = fields.require("value", report)?;
-    // It may be a credential, which no message and no log repeats.
-    let text = reading::secret_text(&field, report)?;
+    let source = match (fields.get("value"), fields.get("file")) {
+        (Some(value), None) => written(&value, report).map(HeaderSource::Written),
+        (None, Some(file)) => {
+            let prefix = parsed(&fields, "prefix", prefix, report).unwrap_or_default();
+            let path = of_text(&file, path, report);
+            path.map(|path| HeaderSource::File { path, prefix })
+        }
+        _ => {
+            let message = "has to have one of value and file";
+            reading::wrong_at(&place, message, report);
+            None
+        }
+    };
+    if let (Some(_), Some(field)) = (fields.get("value"), fields.get("prefix")) {
+        reading::wrong(&field, "belongs to file; write it into value", report);
+    }
+    Some((name?, source?))
+}
+
+/// It may be a credential, which no message and no log repeats.
+fn written(field: &Field<'_>, report: &mut Report) -> Option<HeaderValue> {
+    let text = reading::secret_text(field, report)?;
     let Ok(mut value) = HeaderValue::from_str(text) else {
-        reading::wrong(&field, "is no value of a header", report);
+        reading::wrong(field, "is no value of a header", report);
         return None;
     };
     value.set_sensitive(true);
-    Some((name?, value))
+    Some(value)
+}
+
+fn prefix(text: &str) -> Result<String, String> {
+    value(text).map(|_| text.to_owned())
 }
 
 fn tls(fields: &Fields<'_>, http: &mut HttpSettings, report: &mut Report) {
-    let known = &["ca_file", "server_name"];
-    let Some(section) = section(fields, "tls", known, report) else {
-        return;
-    };
-    let path = |text: &str| Ok(PathBuf::from(text));
-    let ca_file = parsed(&section, "ca_file", path, report);
-    let server_name = parsed(&section, "server_name", |text| Ok(text.to_owned()), report);
-    match &mut http.tls {
-        Some(tls) => {
-            *tls = TlsSettings {
-                ca_file,
-                server_name: server_name.unwrap_or(std::mem::take(&mut tls.server_name)),
-            };
+    let found = tls::settings(fields, report);
+    match (&mut http.tls, fields.get("tls")) {
+        (Some(tls), _) => set(tls, found),
+        (None, Some(field)) => {
+            reading::wrong(&field, "does nothing for a URL that is not https", report);
         }
-        None => {
-            if let Some(field) = fields.get("tls") {
-                reading::wrong(&field, "does nothing for a URL that is not https", report);
-            }
-        }
+        (None, None) => {}
     }
 }
 

@@ -184,12 +184,9 @@ impl Kind {
                 let hosts = || settings.endpoints.clone();
                 let found = discover(settings.service.as_ref(), hosts, services)?;
                 let stats = upstreams.enter(name);
-                Arc::new(handler::Mcp::with_endpoints(
-                    name,
-                    (**settings).clone(),
-                    stats,
-                    found,
-                ))
+                let mcp = handler::Mcp::with_endpoints(name, (**settings).clone(), stats, found);
+                mcp.load()?;
+                Arc::new(mcp)
             }
             #[cfg(feature = "nats")]
             Kind::Nats(settings) => {
@@ -197,13 +194,5 @@ impl Kind {
                 Arc::new(handler::Nats::new((**settings).clone(), stats))
             }
         })
-    }
-
-    pub(super) fn reads_files(&self) -> bool {
-        match self {
-            Kind::Http(settings) => settings.reads_files(),
-            // Those of NATS are read for every connection.
-            _ => false,
-        }
     }
 }

@@ -1,13 +1,16 @@
 //! Entries of type `mcp`.
 
-use super::care;
 use super::endpoints::{self, Endpoints};
 use super::http::hash_by;
-use super::value::{duration, number, parsed, section, set, size};
+use super::value::{duration, flag, number, of_text, parsed, path, section, set, size};
+use super::{care, tls};
 use crate::handler::template::Template;
-use crate::handler::{McpSettings, host_and_port};
+use crate::handler::tls::certified_name;
+use crate::handler::{McpSettings, TlsSettings, host_and_port};
 use crate::router::document::reading::{self, Fields, Report};
 use mcpd_proto::MetaBuf;
+use std::cell::Cell;
+use std::net::IpAddr;
 
 pub(super) const KEYS: &[&str] = &[
     "name",
@@ -20,6 +23,9 @@ pub(super) const KEYS: &[&str] = &[
     "client_id",
     "max_response",
     "hash_by",
+    "tls",
+    "token_file",
+    "allow_plaintext_token",
     "pool",
     "idempotent",
     "timeouts",
@@ -40,8 +46,15 @@ const PORT: u16 = 8080;
 
 pub(super) fn read(fields: &Fields<'_>, report: &mut Report) -> Option<McpSettings> {
     let place = fields.require("endpoints", report)?;
+    let (plain, secure) = (Cell::new(false), Cell::new(false));
     let endpoint = |text: &str| {
-        let bare = text.strip_prefix("mcp://").unwrap_or(text);
+        let (scheme, bare) = text.split_once("://").unwrap_or(("", text));
+        match scheme {
+            "" => {}
+            "mcp" => plain.set(true),
+            "mcps" => secure.set(true),
+            _ => return Err("is no address of MCP; write mcp://host:8080, or mcps://host".into()),
+        }
         host_and_port(bare, PORT)
     };
     let mut mcp = match endpoints::read(fields, endpoint, report)? {
@@ -66,10 +79,37 @@ pub(super) fn read(fields: &Fields<'_>, report: &mut Report) -> Option<McpSettin
         max.map(|max| max.max(LEAST_RESPONSE)),
     );
     mcp.client_id = parsed(fields, "client_id", client_id, report);
+    mcp.tls = tls::settings(fields, report).or(secure.get().then(TlsSettings::default));
+    if mcp.tls.is_some() && plain.get() {
+        let message = "has an address without TLS beside TLS; write mcps://, or the host alone";
+        reading::wrong(&place, message, report);
+    }
+    token(fields, &mut mcp, report);
     mcp.hash_by = parsed(fields, "hash_by", hash_by, report);
     pool(fields, &mut mcp, report);
     care::read(fields, &mut mcp.care, report);
     Some(mcp)
+}
+
+/// A token that would be shown to whoever listens on the way is a mistake of the document, not of each connection.
+fn token(fields: &Fields<'_>, mcp: &mut McpSettings, report: &mut Report) {
+    let allow = flag(fields, "allow_plaintext_token", report);
+    set(&mut mcp.allow_plaintext_token, allow);
+    let Some(field) = fields.get("token_file") else {
+        return;
+    };
+    mcp.token_file = of_text(&field, path, report);
+    let stays_here = |(host, _): &(String, u16)| {
+        let address = certified_name(host).parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|ip| ip.to_canonical().is_loopback())
+    };
+    // Pods of a Service are elsewhere.
+    let leaves = mcp.service.is_some() || !mcp.endpoints.iter().all(stays_here);
+    let readable = mcp.tls.is_none() && leaves;
+    if readable && !mcp.allow_plaintext_token {
+        let message = "would be sent unencrypted; set tls, or allow_plaintext_token in a network that you trust";
+        reading::wrong(&field, message, report);
+    }
 }
 
 fn topic(text: &str) -> Result<Template, String> {
@@ -118,6 +158,10 @@ pub(super) fn shown(mcp: &McpSettings) -> Vec<(&'static str, String)> {
         ("pool.connections", mcp.connections.to_string()),
         ("pool.max_in_flight", mcp.care.max_running.to_string()),
     ]);
+    let tls = if mcp.tls.is_some() { "on" } else { "off" };
+    shown.push(("tls", tls.to_owned()));
+    let token_file = mcp.token_file.as_ref();
+    shown.extend(token_file.map(|path| ("token_file", path.display().to_string())));
     shown.extend(mcp.topic.as_ref().map(|topic| ("topic", topic.to_string())));
     shown
 }
@@ -126,6 +170,7 @@ pub(super) fn shown(mcp: &McpSettings) -> Vec<(&'static str, String)> {
 mod tests {
     use super::super::Document;
     use super::*;
+    use crate::handler::TlsFiles;
     use std::time::Duration;
 
     fn parse(keys: &str) -> Result<McpSettings, String> {
@@ -143,7 +188,8 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let mcp = parse(
-            "endpoints: [\"eu.shop\", \"mcp://10.0.0.1:9000\", \"[::1]\"]\ntopic: eu/{2..}\nhops: 3\n\
+            "tls: {ca_file: c, cert_file: d, key_file: e, server_name: eu.shop}\ntoken_file: t\n\
+             endpoints: [\"eu.shop\", \"mcps://10.0.0.1:9000\", \"[::1]\"]\ntopic: eu/{2..}\nhops: 3\n\
              client_id: gateway-7\nhash_by: client_id\nmax_response: 4MiB\nidempotent: true\ntimeouts: {try: 2s}\n\
              pool: {connections: 4, max_in_flight: 9, max_pending: 8, connect_timeout: 1s}",
         );
@@ -160,8 +206,38 @@ mod tests {
         expected.care.try_timeout = Duration::from_secs(2);
         (expected.care.max_running, expected.care.max_pending) = (9, 8);
         expected.connections = 4;
+        expected.tls = Some(TlsSettings {
+            files: TlsFiles {
+                ca_file: Some("c".into()),
+                client_files: Some(("d".into(), "e".into())),
+            },
+            server_name: Some("eu.shop".to_owned()),
+        });
+        expected.token_file = Some("t".into());
         expected.connect_timeout = Duration::from_secs(1);
         assert_eq!(mcp.unwrap(), expected);
+    }
+
+    #[test]
+    fn tls_comes_by_its_key_or_by_the_address() {
+        let tls = |keys: &str| parse(keys).unwrap().tls;
+        assert_eq!(tls("endpoints: [a]"), None);
+        assert_eq!(
+            tls("endpoints: ['mcps://a', b]"),
+            Some(TlsSettings::default())
+        );
+        assert_eq!(tls("endpoints: [a]\ntls: {}"), Some(TlsSettings::default()));
+    }
+
+    #[test]
+    fn a_token_may_stay_here_or_be_shown_to_everybody_by_explicit_wish() {
+        for keys in [
+            "endpoints: [localhost, 127.0.0.2, '[::1]', '[::ffff:127.0.0.1]']\ntoken_file: t",
+            "endpoints: [a]\ntoken_file: t\nallow_plaintext_token: true",
+            "endpoints: ['mcps://a']\ntoken_file: t",
+        ] {
+            assert!(parse(keys).unwrap().token_file.is_some(), "{keys}");
+        }
     }
 
     #[test]
@@ -185,6 +261,28 @@ mod tests {
                 "did you mean `connections`?",
             ),
             ("endpoints: [a]\nurl: x", "url: is not a key"),
+            ("endpoints: ['http://a']", "is no address of MCP"),
+            (
+                "endpoints: ['mcp://a', 'mcps://b']",
+                "endpoints: has an address without TLS beside TLS",
+            ),
+            (
+                "endpoints: ['mcp://a']\ntls: {}",
+                "endpoints: has an address without TLS beside TLS",
+            ),
+            (
+                "endpoints: [a]\ntls: {cert_file: c}",
+                "tls: has one of cert_file and key_file",
+            ),
+            ("endpoints: [a]\ntls: {ca_file: ''}", "ca_file: is empty"),
+            (
+                "endpoints: [a]\ntls: {server_name: 'a b'}",
+                "server_name: is nothing that a certificate can be for",
+            ),
+            (
+                "endpoints: [127.0.0.1, a]\ntoken_file: t",
+                "token_file: would be sent unencrypted",
+            ),
         ] {
             let told = parse(keys).unwrap_err();
             assert!(told.contains(problem), "{keys}: {told}");

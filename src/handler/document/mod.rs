@@ -22,6 +22,7 @@ mod mcp;
 mod nats;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 use super::Handler;
@@ -111,11 +112,6 @@ impl Entry {
     /// What is wrong with the files that it names, or it asks for what the context does not have.
     pub fn build(&self, context: &Context<'_>) -> Result<Arc<dyn Handler>, String> {
         self.kind.build(&self.name, context)
-    }
-
-    /// Whether it must be made anew though it says the same: it names files, which may have changed.
-    pub fn reads_files(&self) -> bool {
-        self.kind.reads_files()
     }
 }
 

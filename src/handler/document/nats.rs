@@ -1,9 +1,9 @@
 //! Entries of type `nats`.
 
-use super::value::{duration, list, number, of_text, parsed, section, set};
-use crate::handler::nats::{NatsCredentials, NatsMode, NatsSettings, NatsTls, server};
+use super::tls;
+use super::value::{duration, list, number, of_text, parsed, path, set};
+use crate::handler::nats::{NatsCredentials, NatsMode, NatsSettings, server};
 use crate::router::document::reading::{self, Fields, Report};
-use std::path::PathBuf;
 
 pub(super) const KEYS: &[&str] = &[
     "name",
@@ -44,7 +44,7 @@ pub(super) fn read(fields: &Fields<'_>, report: &mut Report) -> Option<NatsSetti
     let mut nats = of_text(&subject, made, report)?;
     set(&mut nats.mode, parsed(fields, "mode", mode, report));
     nats.credentials = credentials(fields, report);
-    nats.tls = tls(fields, report);
+    nats.tls = tls::files(fields, report);
     let connect = duration(fields, "connect_timeout", report);
     set(&mut nats.connect_timeout, connect);
     let max = number(fields, "max_in_flight", 1..=1_000_000, report);
@@ -56,13 +56,6 @@ fn mode(text: &str) -> Result<NatsMode, String> {
     let found = MODES.iter().find(|(word, _)| *word == text);
     let found = found.map(|(_, mode)| *mode);
     found.ok_or_else(|| "is no mode; write request, publish or jetstream".to_owned())
-}
-
-fn path(text: &str) -> Result<PathBuf, String> {
-    match text.is_empty() {
-        true => Err("is empty; name a file".to_owned()),
-        false => Ok(PathBuf::from(text)),
-    }
 }
 
 fn credentials(fields: &Fields<'_>, report: &mut Report) -> Option<NatsCredentials> {
@@ -91,22 +84,6 @@ fn credentials(fields: &Fields<'_>, report: &mut Report) -> Option<NatsCredentia
     }
 }
 
-fn tls(fields: &Fields<'_>, report: &mut Report) -> Option<NatsTls> {
-    let place = fields.get("tls")?;
-    let known = &["ca_file", "cert_file", "key_file"];
-    let fields = section(fields, "tls", known, report)?;
-    let mut file = |key| parsed(&fields, key, path, report);
-    let (ca_file, certificate, key) = (file("ca_file"), file("cert_file"), file("key_file"));
-    if fields.get("cert_file").is_some() != fields.get("key_file").is_some() {
-        let message = "has one of cert_file and key_file; set both, or none";
-        reading::wrong(&place, message, report);
-    }
-    Some(NatsTls {
-        ca_file,
-        client_files: certificate.zip(key),
-    })
-}
-
 /// What operators are shown of it.
 pub(super) fn shown(nats: &NatsSettings) -> Vec<(&'static str, String)> {
     let mode = MODES.iter().find(|(_, mode)| *mode == nats.mode);
@@ -122,6 +99,8 @@ pub(super) fn shown(nats: &NatsSettings) -> Vec<(&'static str, String)> {
 mod tests {
     use super::super::Document;
     use super::*;
+    use crate::handler::TlsFiles;
+    use std::path::PathBuf;
     use std::time::Duration;
 
     fn parse(keys: &str) -> Result<NatsSettings, String> {
@@ -160,7 +139,7 @@ mod tests {
         );
         let mut expected = NatsSettings::new(&["nats://a", "tls://b:4333"], "x.{topic}").unwrap();
         expected.mode = NatsMode::JetStream;
-        expected.tls = Some(NatsTls {
+        expected.tls = Some(TlsFiles {
             ca_file: Some(file("c")),
             client_files: Some((file("d"), file("e"))),
         });

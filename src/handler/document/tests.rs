@@ -1,4 +1,5 @@
 use super::*;
+use crate::handler::http::HeaderSource;
 
 fn handlers(list: &str) -> String {
     format!("apiVersion: mcpd/v1\nkind: Handlers\nhandlers:\n{list}")
@@ -18,14 +19,14 @@ fn every_key_is_read() {
     endpoints: ["10.0.0.1", "[::1]:9000", "orders-canary:8080"]
     method: PUT
     http: 2
-    headers: [{name: authorization, value: "Bearer x"}]
+    headers: [{name: authorization, value: "Bearer x"}, {name: x-key, file: /etc/key, prefix: "Key "}]
     pass_headers: [cookie]
     response_headers: [etag]
     content_type: application/json
     max_response: 2MiB
     refuses_before_running: true
     hash_by: header:x-user
-    tls: {ca_file: /etc/ca.pem, server_name: orders}
+    tls: {ca_file: /etc/ca.pem, cert_file: /etc/tls.crt, key_file: /etc/tls.key, server_name: orders}
     pool: {max_connections: 10, max_pending: 5, idle_timeout: 10s, connect_timeout: 1s}
     idempotent: true
     timeouts: {try: 2s, total: 5s}
@@ -70,6 +71,18 @@ fn every_key_is_read() {
     assert_ne!(ours.breaker, care.breaker);
     assert_ne!(ours.ejection, care.ejection);
     assert_eq!((ours.max_running, ours.max_pending), (10, 5));
+    let [(_, written), (name, file)] = &http.headers[..] else {
+        panic!("{:?}", http.headers);
+    };
+    assert!(matches!(written, HeaderSource::Written(value) if value == "Bearer x"));
+    let from = |path: &str, prefix: &str| HeaderSource::File {
+        path: path.into(),
+        prefix: prefix.to_owned(),
+    };
+    assert_eq!((name.as_str(), file), ("x-key", &from("/etc/key", "Key ")));
+    let tls = http.tls.as_ref().unwrap();
+    assert!(tls.files.ca_file.is_some() && tls.files.client_files.is_some());
+    assert_eq!(tls.server_name.as_deref(), Some("orders"));
     assert_eq!(http.endpoints[0], ("10.0.0.1".to_owned(), 8443));
     assert_eq!(http.max_response, 2 << 20);
     assert!(ours.adaptive.is_some() && ours.idempotent && http.refuses_before_running);
@@ -114,6 +127,22 @@ fn what_is_wrong_is_told_by_line_and_key() {
         (
             "{name: x, type: http, url: \"http://a\", headers: [{name: host, value: b}]}",
             "connection",
+        ),
+        (
+            "{name: x, type: http, url: \"http://a\", headers: [{name: x-a}]}",
+            "headers[0]: has to have one of value and file",
+        ),
+        (
+            "{name: x, type: http, url: \"http://a\", headers: [{name: x-a, value: b, file: c}]}",
+            "headers[0]: has to have one of value and file",
+        ),
+        (
+            "{name: x, type: http, url: \"http://a\", headers: [{name: x-a, value: b, prefix: c}]}",
+            "headers[0].prefix: belongs to file",
+        ),
+        (
+            "{name: x, type: http, url: \"https://a\", tls: {cert_file: c}}",
+            "has one of cert_file and key_file",
         ),
         (
             "{name: x, type: http, url: \"http://a\", pool: {idle_timeout: 30}}",

@@ -1,6 +1,7 @@
 //! Values of keys: durations, sizes, words, hosts.
 
 use crate::router::document::reading::{self, Field, Fields, Report};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The longest that anything may be set to take.
@@ -115,6 +116,14 @@ pub(super) fn section<'n>(
     let section = Fields::of(fields.get(key)?, known, report)?;
     section.unknown(report);
     Some(section)
+}
+
+/// The name of a file.
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    match text.is_empty() {
+        true => Err("is empty; name a file".to_owned()),
+        false => Ok(PathBuf::from(text)),
+    }
 }
 
 /// Puts what was found where the default is.

@@ -1,19 +1,17 @@
 //! New connections to an HTTP server.
 
-use super::settings::{HttpVersion, TlsSettings};
+use super::files::Files;
+use super::settings::{HttpSettings, HttpVersion};
 use super::wire::{Wire, WireState};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
@@ -27,7 +25,9 @@ const MAX_HEADERS: usize = 100;
 
 /// Opens connections.
 pub(super) struct Dialer {
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    files: Arc<Files>,
+    /// Whom certificates are to be for.
+    name: ServerName<'static>,
     version: HttpVersion,
     timeout: Duration,
 }
@@ -63,19 +63,24 @@ impl Drop for Task {
 }
 
 impl Dialer {
+    /// Connections go by `files` as they are when they are opened.
+    ///
     /// # Errors
-    /// What is wrong with the certificates, by the key that names them.
-    pub(super) fn new(
-        tls: Option<&TlsSettings>,
-        version: HttpVersion,
-        timeout: Duration,
-    ) -> Result<Dialer, String> {
-        let tls = tls.map(|tls| connector(tls, version)).transpose()?;
+    /// The server cannot have such a name.
+    pub(super) fn new(settings: &HttpSettings, files: Arc<Files>) -> Result<Dialer, String> {
+        let name = settings.server_name();
+        let parsed = ServerName::try_from(name.to_owned());
         Ok(Dialer {
-            tls,
-            version,
-            timeout,
+            files,
+            name: parsed.map_err(|_| format!("tls.server_name: {name:?} is no name"))?,
+            version: settings.version,
+            timeout: settings.connect_timeout,
         })
+    }
+
+    /// Has the files looked at, if it is time.
+    pub(super) fn upkeep(&self, now: Instant) {
+        self.files.look(now);
     }
 
     /// Whether requests share connections as far as that is known beforehand.
@@ -92,11 +97,13 @@ impl Dialer {
     async fn open(&self, addr: SocketAddr) -> io::Result<Dialed> {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
-        let (wire, state) = Wire::new(stream, self.tls.is_some());
-        let Some((connector, name)) = &self.tls else {
+        let tls = self.files.tls();
+        let (wire, state) = Wire::new(stream, tls.is_some());
+        let Some(tls) = tls else {
             return handshake(wire, state, self.shares()).await;
         };
-        let stream = connector.connect(name.clone(), wire).await?;
+        let connecting = TlsConnector::from(tls).connect(self.name.clone(), wire);
+        let stream = connecting.await?;
         let is_two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         if self.shares() && !is_two {
             return Err(io::Error::other("the server does not speak HTTP/2"));
@@ -122,49 +129,4 @@ where
         .max_headers(MAX_HEADERS);
     let (sender, connection) = builder.handshake(io).await.map_err(io::Error::other)?;
     Ok(Dialed::One(sender, state, Task::spawn(connection)))
-}
-
-fn connector(
-    tls: &TlsSettings,
-    version: HttpVersion,
-) -> Result<(TlsConnector, ServerName<'static>), String> {
-    let name = ServerName::try_from(tls.server_name.clone());
-    let name = name.map_err(|_| format!("tls.server_name: {:?} is no name", tls.server_name))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    let mut config = builder
-        .with_root_certificates(roots(tls.ca_file.as_deref())?)
-        .with_no_client_auth();
-    config.alpn_protocols = match version {
-        HttpVersion::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        HttpVersion::One => vec![b"http/1.1".to_vec()],
-        HttpVersion::Two => vec![b"h2".to_vec()],
-    };
-    Ok((TlsConnector::from(Arc::new(config)), name))
-}
-
-/// Who may vouch for the server: the CAs of a file, else those of the system.
-fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let Some(file) = file else {
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
-        return match roots.is_empty() {
-            true => Err("tls: the system has no CA certificates; set ca_file".to_owned()),
-            false => Ok(roots),
-        };
-    };
-    let problem =
-        |error: &dyn std::fmt::Display| format!("tls.ca_file: {}: {error}", file.display());
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| problem(&error))?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| problem(&error))?;
-        roots.add(certificate).map_err(|error| problem(&error))?;
-    }
-    match roots.is_empty() {
-        true => Err(problem(&"has no certificate in it")),
-        false => Ok(roots),
-    }
 }

@@ -5,6 +5,7 @@
 //! business of [`Upstream`].
 
 mod dial;
+mod files;
 mod headers;
 mod pool;
 mod reply;
@@ -14,8 +15,8 @@ mod wire;
 
 #[cfg(feature = "nats")]
 pub(crate) use headers::is_reserved as is_reserved_header;
-pub use settings::{HashBy, HttpSettings, HttpVersion, TlsSettings};
-pub(crate) use settings::{header_name, host_and_port};
+pub use settings::{HashBy, HttpSettings, HttpVersion};
+pub(crate) use settings::{HeaderSource, header_name, host_and_port};
 
 use super::{Handler, onward, reach};
 use crate::message::{Answer, Call, Outcome};
@@ -24,6 +25,7 @@ use crate::upstream::{
     Care, Discover, Fate, Names, Order, Resolve, SystemResolver, Tried, Try, Upstream,
 };
 use dial::Dialer;
+use files::Files;
 use mcpd_proto::{ErrorCode, Trace};
 use pool::{Failed, Pool};
 use request::Prepared;
@@ -37,6 +39,7 @@ pub struct Http {
 
 struct Inner {
     settings: HttpSettings,
+    files: Arc<Files>,
     upstream: Arc<Upstream<Pool>>,
 }
 
@@ -51,7 +54,7 @@ impl Http {
     /// A handler of this name, which its counts go by.
     ///
     /// # Errors
-    /// What is wrong with the certificates.
+    /// What is wrong with certificates, or with the value of a header, that stand in files.
     pub fn new(
         name: &str,
         settings: HttpSettings,
@@ -63,7 +66,7 @@ impl Http {
     /// The same, with names resolved by somebody else than the system.
     ///
     /// # Errors
-    /// What is wrong with the certificates.
+    /// What is wrong with certificates, or with the value of a header, that stand in files.
     pub fn with_resolver(
         name: &str,
         settings: HttpSettings,
@@ -77,26 +80,32 @@ impl Http {
     /// The same, with endpoints that somebody else knows.
     ///
     /// # Errors
-    /// What is wrong with the certificates.
+    /// What is wrong with the certificates or the secrets in files.
     pub fn with_endpoints(
         name: &str,
         settings: HttpSettings,
         stats: Arc<UpstreamStats>,
         endpoints: Arc<dyn Discover>,
     ) -> Result<Http, String> {
-        let (tls, timeout) = (settings.tls.as_ref(), settings.connect_timeout);
-        let dialer = Arc::new(Dialer::new(tls, settings.version, timeout)?);
+        let files = Arc::new(Files::new(name, &settings)?);
+        let dialer = Arc::new(Dialer::new(&settings, Arc::clone(&files))?);
         let idle = settings.idle_timeout;
         let connect = Box::new(move |addr| Pool::new(addr, Arc::clone(&dialer), idle));
         let upstream = Upstream::new(name, settings.upstream(), endpoints, connect, stats);
-        let inner = Arc::new(Inner { settings, upstream });
+        let inner = Inner {
+            settings,
+            files,
+            upstream,
+        };
+        let inner = Arc::new(inner);
         Ok(Http { inner })
     }
 }
 
 impl Handler for Http {
     fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
-        let prepared = match Prepared::new(&self.inner.settings, call) {
+        let prepared = match Prepared::new(&self.inner.settings, &self.inner.files.headers(), call)
+        {
             Ok(prepared) => prepared,
             Err(answer) => return Outcome::Now(answer),
         };

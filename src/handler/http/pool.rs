@@ -351,6 +351,7 @@ impl Transport for Pool {
     }
 
     fn upkeep(&self, now: Instant) {
+        self.0.dialer.upkeep(now);
         let Some(before) = now.checked_sub(self.0.idle_timeout) else {
             return;
         };

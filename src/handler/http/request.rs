@@ -1,6 +1,7 @@
 //! From a call to a request of HTTP.
 
 use super::dial::Request;
+use super::files::Headers;
 use super::headers;
 use super::settings::{HashBy, HttpSettings, Target};
 use crate::handler::onward;
@@ -38,6 +39,7 @@ impl Prepared {
     /// The answer to a topic that no URL can be made of.
     pub(super) fn new(
         settings: &HttpSettings,
+        fixed: &Headers,
         call: &Call<'_>,
     ) -> Result<Prepared, Answer<'static>> {
         let path = path(&settings.target, call.topic)
@@ -45,7 +47,7 @@ impl Prepared {
         Ok(Prepared {
             method: settings.method.clone(),
             path,
-            headers: head(settings, call),
+            headers: head(settings, fixed, call),
             body: Bytes::copy_from_slice(call.body),
             key: key(settings, call),
         })
@@ -135,14 +137,14 @@ fn encode(level: &str, out: &mut String) {
     }
 }
 
-fn head(settings: &HttpSettings, call: &Call<'_>) -> HeaderMap {
+fn head(settings: &HttpSettings, fixed: &Headers, call: &Call<'_>) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(16);
     for (name, value) in call.meta.headers() {
         if let Some((name, value)) = passed(settings, name, value) {
             map.append(name, value);
         }
     }
-    for (name, value) in &settings.headers {
+    for (name, value) in fixed {
         map.insert(name.clone(), value.clone());
     }
     map.entry(USER_AGENT)

@@ -2,7 +2,9 @@
 
 use super::pool::MAX_STREAMS;
 use super::{headers, request};
+use crate::handler::TlsSettings;
 use crate::handler::template::Template;
+use crate::handler::tls::certified_name;
 use crate::upstream::{self, ServicePort};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::uri::{self, Authority, PathAndQuery, Scheme};
@@ -23,8 +25,8 @@ pub struct HttpSettings {
     pub(crate) method: Method,
     /// The version of HTTP.
     pub(crate) version: HttpVersion,
-    /// Headers of every request; values of secrets are marked as such.
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Headers of every request.
+    pub(crate) headers: Vec<(HeaderName, HeaderSource)>,
     /// HEADERs that go along though their names are reserved.
     pub(crate) pass_headers: Vec<HeaderName>,
     /// Headers of answers that go back; `None` for all but the reserved ones.
@@ -62,10 +64,7 @@ impl HttpSettings {
     /// ```
     pub fn new(url: &str) -> Result<HttpSettings, String> {
         let target = Target::parse(url)?;
-        let tls = target.tls.then(|| TlsSettings {
-            ca_file: None,
-            server_name: target.host.trim_matches(['[', ']']).to_owned(),
-        });
+        let tls = target.tls.then(TlsSettings::default);
         Ok(HttpSettings {
             target,
             endpoints: Vec::new(),
@@ -91,9 +90,11 @@ impl HttpSettings {
         &mut self.care
     }
 
-    /// Whether it names files, which may say something else when it is made again.
-    pub(crate) fn reads_files(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.ca_file.is_some())
+    /// The name that the server's certificate has to be for.
+    pub(super) fn server_name(&self) -> &str {
+        let tls = self.tls.as_ref();
+        let name = tls.and_then(|tls| tls.server_name.as_deref());
+        name.unwrap_or(certified_name(&self.target.host))
     }
 
     /// Whom to ask.
@@ -114,6 +115,15 @@ impl HttpSettings {
     }
 }
 
+/// Where the value of a header comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HeaderSource {
+    /// It is written down, and marked as a secret.
+    Written(HeaderValue),
+    /// It is what a file holds, without white space around it, behind a text such as `Bearer `.
+    File { path: PathBuf, prefix: String },
+}
+
 /// A version of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpVersion {
@@ -132,15 +142,6 @@ pub enum HashBy {
     ClientId,
     /// A HEADER.
     Header(String),
-}
-
-/// Who may vouch for the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsSettings {
-    /// CAs in PEM; `None` for the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The name that its certificate must have.
-    pub server_name: String,
 }
 
 /// A URL whose path and query are templates.

@@ -9,22 +9,23 @@ mod links;
 mod passage;
 mod request;
 mod settings;
+mod trust;
 
 pub use settings::McpSettings;
 
 use super::Handler;
 use crate::message::{Call, Outcome};
 use crate::telemetry::UpstreamStats;
-use crate::upstream::{Care, Discover, Names, Order, Resolve, SystemResolver, Upstream};
+use crate::upstream::{Care, Connect, Discover, Names, Order, Resolve, SystemResolver, Upstream};
 use links::{Dial, Links};
-use mcpd_client::{ConnectOptions, Connection};
 use passage::Passage;
-use std::net::SocketAddr;
 use std::sync::Arc;
+use trust::Trust;
 
 /// Hands requests on to other servers. See `docs/handlers.md`.
 pub struct Mcp {
     settings: McpSettings,
+    trust: Trust,
     upstream: Arc<Upstream<Links>>,
 }
 
@@ -52,21 +53,42 @@ impl Mcp {
         stats: Arc<UpstreamStats>,
         endpoints: Arc<dyn Discover>,
     ) -> Mcp {
-        let (options, connections) = (settings.options(), settings.connections);
-        let connect = move |addr| Links::new(&dial(addr, options.clone()), connections);
+        let trust = Trust::new(&settings);
+        let connect = connect(&settings, trust.clone(), Arc::clone(&endpoints));
         let care = settings.care.clone();
-        let upstream = Upstream::new(name, care, endpoints, Box::new(connect), stats);
-        Mcp { settings, upstream }
+        let upstream = Upstream::new(name, care, endpoints, connect, stats);
+        Mcp {
+            settings,
+            trust,
+            upstream,
+        }
+    }
+
+    /// Reads the files of certificates and the token, which may block. Connections do so by themselves; while
+    /// a file is no good they use what was read before.
+    ///
+    /// # Errors
+    /// What is wrong with a file now, by its key.
+    pub fn load(&self) -> Result<(), String> {
+        self.trust.load()
     }
 }
 
-fn dial(addr: SocketAddr, options: ConnectOptions) -> Arc<Dial> {
-    Arc::new(move |home| {
-        let options = match home {
-            Some(home) => options.clone().home(home.clone()),
-            None => options.clone(),
-        };
-        Box::pin(async move { Connection::connect(addr.to_string(), options).await })
+/// Makes the connections to a server. Its certificate is to be for the name that led to it.
+fn connect(settings: &McpSettings, trust: Trust, endpoints: Arc<dyn Discover>) -> Connect<Links> {
+    let connections = settings.connections;
+    let server_name = settings
+        .tls
+        .as_ref()
+        .and_then(|tls| tls.server_name.clone());
+    Box::new(move |addr| {
+        let name = server_name.as_deref().or(endpoints.name_of(addr));
+        let way = Arc::new(trust.way(addr, name));
+        let dial: Arc<Dial> = Arc::new(move |home| {
+            let (way, home) = (Arc::clone(&way), home.cloned());
+            Box::pin(async move { way.connect(home.as_ref()).await })
+        });
+        Links::new(&dial, connections)
     })
 }
 

@@ -7,10 +7,10 @@
 use super::answer;
 use super::links::Links;
 use crate::handler::reach;
-use crate::message::{Answer, Work};
+use crate::message::{Answer, Hosted, Work};
 use crate::telemetry::{Attempt, CallSpan};
 use crate::upstream::{Fate, Order, Tried, Trip, Try, Upstream};
-use mcpd_client::{Request, Sending};
+use mcpd_client::{Request, Sending, Trace};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,13 +20,15 @@ pub(super) struct Passage {
     onward: Request,
     span: Option<Arc<CallSpan>>,
     stage: Stage,
+    /// The client has given it up.
+    cancelled: bool,
 }
 
 enum Stage {
     /// Nothing of it has happened: it was not polled yet.
     Waits(Arc<Upstream<Links>>, Order),
     /// It has gone out.
-    Sent(Trip<Links>, Sending),
+    Sent(Trip<Links>, Sending, Attempt),
     /// The upstream goes on with it.
     Other(Work),
     Over,
@@ -44,47 +46,61 @@ impl Passage {
             onward,
             span,
             stage,
+            cancelled: false,
         }
     }
 
     /// Sends it if that can be done at once.
     fn set_out(&mut self, mut trip: Trip<Links>, cx: &mut Context<'_>) -> Poll<Answer<'static>> {
-        // An attempt of a sampled request has a span of its own.
-        let endpoint = trip.endpoint().filter(|_| self.span.is_none());
-        let connection = endpoint.and_then(|endpoint| endpoint.transport.ready());
-        let sending = connection.and_then(|link| link.try_send(&self.onward, trip.until(), cx));
-        match sending {
-            Some(Ok(sending)) => {
-                trip.sent();
-                self.stage = Stage::Sent(trip, sending);
-                Poll::Pending
-            }
-            Some(Err(error)) => self.landed(trip, answer::tried(Err(error)), cx),
-            None => {
-                let (onward, span) = (self.onward.clone(), self.span.clone());
-                let other = async move {
-                    let attempt = |given| attempt(&onward, span.as_ref(), given);
-                    reach::answer(trip.run(attempt).await)
-                };
-                self.go_on(Box::pin(other), cx)
+        if let Some(endpoint) = trip.endpoint()
+            && let Some(connection) = endpoint.transport.ready()
+        {
+            let attempt = Attempt::begin(self.span.as_ref(), "mcp", endpoint.addr);
+            let until = trip.until();
+            let sending = match attempt.trace() {
+                None => connection.try_send(&self.onward, until, cx),
+                Some(trace) => connection.try_send(&traced(&self.onward, trace), until, cx),
+            };
+            match sending {
+                Some(Ok(sending)) => {
+                    trip.sent();
+                    self.stage = Stage::Sent(trip, sending, attempt);
+                    return Poll::Pending;
+                }
+                Some(Err(error)) => {
+                    let tried = answer::tried(Err(error));
+                    return self.landed(trip, attempt, tried, cx);
+                }
+                None => {}
             }
         }
+        let (onward, span) = (self.onward.clone(), self.span.clone());
+        let other = async move {
+            let attempt = |given| attempt(&onward, span.as_ref(), given);
+            reach::answer(trip.run(attempt).await)
+        };
+        self.go_on(Box::pin(other), cx)
     }
 
     /// The attempt has ended: with it the request has, or the upstream knows what follows.
     fn landed(
         &mut self,
         mut trip: Trip<Links>,
-        tried: Tried<Answer<'static>>,
+        mut attempt: Attempt,
+        mut tried: Tried<Answer<'static>>,
         cx: &mut Context<'_>,
     ) -> Poll<Answer<'static>> {
+        if self.cancelled {
+            tried.fate = unwanted(tried.fate);
+        }
+        judge(&mut attempt, &tried);
         let further = match trip.ended(tried) {
             Ok(ran) => return Poll::Ready(reach::answer(ran)),
             Err(further) => further,
         };
         let (onward, span) = (self.onward.clone(), self.span.clone());
         let other = async move {
-            let attempt = |given| attempt(&onward, span.as_ref(), given);
+            let attempt = |given| self::attempt(&onward, span.as_ref(), given);
             reach::answer(trip.further(further, attempt).await)
         };
         self.go_on(Box::pin(other), cx)
@@ -110,7 +126,7 @@ impl Future for Passage {
                 this.stage = Stage::Over;
                 return this.set_out(trip, cx);
             }
-            Stage::Sent(trip, sending) => match Pin::new(sending).poll(cx) {
+            Stage::Sent(trip, sending, _) => match Pin::new(sending).poll(cx) {
                 Poll::Ready(result) => answer::tried(result),
                 // Whoever else waits for that moment may have come first.
                 Poll::Pending if trip.is_late() => answer::late(),
@@ -120,13 +136,46 @@ impl Future for Passage {
             Stage::Over => return Poll::Pending,
         };
         match std::mem::replace(&mut this.stage, Stage::Over) {
-            Stage::Sent(trip, _) => this.landed(trip, tried, cx),
+            Stage::Sent(trip, _, attempt) => this.landed(trip, attempt, tried, cx),
             _ => Poll::Pending,
         }
     }
 }
 
-/// One attempt.
+impl Hosted for Passage {
+    /// The next server says when the work on it has stopped. Where it is not there yet nothing has to stop.
+    fn cancel(mut self: Pin<&mut Self>) -> bool {
+        let Stage::Sent(_, sending, _) = &mut self.stage else {
+            self.stage = Stage::Over;
+            return false;
+        };
+        sending.cancel();
+        self.cancelled = true;
+        true
+    }
+}
+
+/// What is concluded for a request that its client has given up: nothing follows, and that it did not come
+/// about was our own wish.
+fn unwanted(fate: Fate) -> Fate {
+    match fate {
+        Fate::Unknown | Fate::TimedOut => Fate::GivenUp,
+        Fate::NotSent | Fate::Unreached | Fate::Refused { .. } => Fate::Rejected,
+        fate @ (Fate::Answered { .. } | Fate::Rejected | Fate::GivenUp) => fate,
+    }
+}
+
+fn traced(onward: &Request, trace: Trace) -> Request {
+    onward.clone().trace(trace)
+}
+
+fn judge(attempt: &mut Attempt, tried: &Tried<Answer<'static>>) {
+    if !matches!(tried.fate, Fate::Answered { well: true }) {
+        attempt.failed();
+    }
+}
+
+/// One attempt, on the upstream's own way.
 async fn attempt(
     onward: &Request,
     span: Option<&Arc<CallSpan>>,
@@ -140,18 +189,13 @@ async fn attempt(
             given.keeps_time();
             let result = match attempt.trace() {
                 // An attempt that has a span of its own gives its context.
-                Some(trace) => {
-                    let request = onward.clone().trace(trace);
-                    connection.send(&request, given.until).await
-                }
+                Some(trace) => connection.send(&traced(onward, trace), given.until).await,
                 None => connection.send(onward, given.until).await,
             };
             answer::tried(result)
         }
         Err(error) => answer::unreached(&error),
     };
-    if !matches!(tried.fate, Fate::Answered { well: true }) {
-        attempt.failed();
-    }
+    judge(&mut attempt, &tried);
     tried
 }

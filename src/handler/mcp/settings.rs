@@ -1,11 +1,12 @@
 //! What a handler of type `mcp` is told.
 
-use crate::handler::HashBy;
 use crate::handler::onward::DEFAULT_HOPS;
 use crate::handler::template::Template;
+use crate::handler::{HashBy, TlsSettings};
 use crate::upstream::{self, ServicePort};
 use mcpd_client::ConnectOptions;
 use mcpd_proto::limits::CLIENT_MAX_PAYLOAD;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Connections to one server: one carries as much as its server lets be in flight, two keep one's
@@ -34,6 +35,12 @@ pub struct McpSettings {
     pub(crate) max_response: u32,
     /// CLIENT_ID that is shown there.
     pub(crate) client_id: Option<String>,
+    /// TLS towards the servers; without it they are spoken to in the clear.
+    pub(crate) tls: Option<TlsSettings>,
+    /// A file with the token that is shown there.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Whether the token is shown without TLS to other addresses than those of this machine.
+    pub(crate) allow_plaintext_token: bool,
     /// By what requests are kept together.
     pub(crate) hash_by: Option<HashBy>,
     /// The care for the servers.
@@ -52,6 +59,9 @@ impl McpSettings {
             connect_timeout: Duration::from_secs(2),
             max_response: CLIENT_MAX_PAYLOAD,
             client_id: None,
+            tls: None,
+            token_file: None,
+            allow_plaintext_token: false,
             hash_by: None,
             care: upstream::Settings {
                 max_running: MAX_RUNNING,
@@ -78,18 +88,33 @@ impl McpSettings {
         self
     }
 
+    /// Speaks TLS to the servers.
+    #[must_use]
+    pub fn tls(mut self, tls: TlsSettings) -> McpSettings {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Shows the servers the token that is in this file when a connection is opened.
+    #[must_use]
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> McpSettings {
+        self.token_file = Some(path.into());
+        self
+    }
+
     /// The care for the servers, by default and to be changed.
     pub fn care(&mut self) -> &mut upstream::Settings {
         &mut self.care
     }
 
-    /// How connections are opened.
+    /// How connections are opened, but for what is shown and who is trusted.
     pub(super) fn options(&self) -> ConnectOptions {
         let options = ConnectOptions::new()
             .connect_timeout(self.connect_timeout)
             // Whoever asked waits no longer than that; what comes later is of no use to anybody.
             .grace(Duration::ZERO)
-            .max_payload(self.max_response);
+            .max_payload(self.max_response)
+            .allow_plaintext_token(self.allow_plaintext_token);
         match &self.client_id {
             Some(id) => options.client_id(id.as_str()),
             None => options,

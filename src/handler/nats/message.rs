@@ -6,12 +6,13 @@ use crate::message::{Answer, Call, Reply};
 use crate::telemetry::AttemptOutcome;
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode};
 use bytes::Bytes;
-use mcpd_proto::{ErrorCode, MetaBuf};
+use mcpd_proto::{ErrorCode, MetaBuf, Trace};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
 /// Names a message for JetStream, which takes it once within its window.
 const MESSAGE_ID: &str = "Nats-Msg-Id";
+const TRACEPARENT: &str = "traceparent";
 const CONTENT_TYPE: &str = "Content-Type";
 /// How services say that they failed.
 const SERVICE_ERROR: &str = "Nats-Service-Error";
@@ -49,15 +50,15 @@ pub(super) fn headers(call: &Call<'_>) -> Result<HeaderMap, Answer<'static>> {
     if let Some(content_type) = call.meta.content_type() {
         set(CONTENT_TYPE, content_type);
     }
-    if let Some(trace) = onward::trace(call) {
-        set("traceparent", &trace.to_string());
-    }
     if let Some(state) = call.meta.tracestate() {
         set("tracestate", state);
     }
     if let Some(key) = onward::message_key(call) {
         let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         set(MESSAGE_ID, &hex);
+    }
+    if let Some(trace) = onward::trace(call) {
+        set(TRACEPARENT, &trace.to_string());
     }
     let left = call.deadline().saturating_duration_since(call.now());
     set("mcp-timeout-ms", &left.as_millis().to_string());
@@ -70,6 +71,13 @@ pub(super) fn headers(call: &Call<'_>) -> Result<HeaderMap, Answer<'static>> {
         set("mcp-principal", who.name());
     }
     Ok(headers)
+}
+
+/// Puts a message into the trace of the attempt that it is sent by.
+pub(super) fn belongs_to(headers: &mut HeaderMap, trace: Trace) {
+    if let Ok(value) = HeaderValue::from_str(&trace.to_string()) {
+        headers.insert(TRACEPARENT, value);
+    }
 }
 
 /// An answer, and how to count what it came of.

@@ -8,11 +8,11 @@ mod subject;
 
 pub use secrets::Credentials as NatsCredentials;
 pub(crate) use settings::server;
-pub use settings::{NatsMode, NatsSettings, NatsTls};
+pub use settings::{NatsMode, NatsSettings};
 
 use super::Handler;
 use crate::message::{Answer, Call, Outcome};
-use crate::telemetry::{AttemptOutcome, UpstreamGauges, UpstreamStats};
+use crate::telemetry::{Attempt, AttemptOutcome, UpstreamGauges, UpstreamStats};
 use bytes::Bytes;
 use client::{Connection, Outgoing};
 use mcpd_proto::ErrorCode;
@@ -63,15 +63,21 @@ fn gauges(connection: &Weak<OnceCell<Connection>>) -> UpstreamGauges {
 
 impl Handler for Nats {
     fn call<'a>(&'a self, call: &Call<'a>) -> Outcome<'a> {
-        let outgoing = match self.outgoing(call) {
+        let mut outgoing = match self.outgoing(call) {
             Ok(outgoing) => outgoing,
             Err(refusal) => return Outcome::Now(refusal),
         };
         let connection = Arc::clone(&self.connection);
         let settings = Arc::clone(&self.settings);
         let stats = Arc::clone(&self.stats);
+        let span = call.span.cloned();
         Outcome::Later(Box::pin(async move {
             let counts = Counts(Some(stats));
+            let answered = settings.mode != NatsMode::Publish;
+            let mut attempt = Attempt::message(span.as_ref(), &outgoing.subject, answered);
+            if let Some(trace) = attempt.trace() {
+                message::belongs_to(&mut outgoing.headers, trace);
+            }
             let connecting = || Connection::connect(&settings);
             let (outcome, answer) = match connection.get_or_try_init(connecting).await {
                 Ok(connection) => ask(connection, settings.mode, outgoing).await,
@@ -80,6 +86,9 @@ impl Handler for Nats {
                     (Some(AttemptOutcome::NotSent), answer)
                 }
             };
+            if outcome != Some(AttemptOutcome::Answered) {
+                attempt.failed();
+            }
             counts.ended(outcome);
             answer
         }))

@@ -2,9 +2,9 @@
 
 use super::secrets::Credentials;
 use super::subject;
+use crate::handler::TlsFiles;
 use crate::handler::template::Template;
 use async_nats::ServerAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Connecting takes no longer, unless it is told otherwise.
@@ -27,16 +27,6 @@ pub enum NatsMode {
     JetStream,
 }
 
-/// Files for TLS, which is then spoken even to a server that does not ask for it. They are read for
-/// every connection.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NatsTls {
-    /// Certificates of authorities to trust, in place of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// A certificate of our own, and its key.
-    pub client_files: Option<(PathBuf, PathBuf)>,
-}
-
 /// Where NATS is, and what goes there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NatsSettings {
@@ -46,8 +36,9 @@ pub struct NatsSettings {
     pub mode: NatsMode,
     /// What is shown to the server.
     pub credentials: Option<Credentials>,
-    /// TLS; without it the address or the server decides.
-    pub tls: Option<NatsTls>,
+    /// TLS, which is then spoken even to a server that does not ask for it, by files that are read for
+    /// every connection; without it the address or the server decides.
+    pub tls: Option<TlsFiles>,
     /// The longest that connecting may take. Requests that come before there was a connection wait
     /// for it as long.
     pub connect_timeout: Duration,

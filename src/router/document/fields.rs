@@ -298,6 +298,11 @@ fn integer(text: &str) -> Option<i128> {
     text.parse().ok()
 }
 
+/// The value of a field, whatever it is.
+pub(crate) fn anything(field: &Field<'_>, report: &mut Report) -> Option<Json> {
+    json(field.node, &field.path, report)
+}
+
 /// The value of an unknown key, so that it can be written again. Depth is bounded by the reader.
 fn json(node: &Node, path: &str, report: &mut Report) -> Option<Json> {
     match &node.value {

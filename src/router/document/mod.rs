@@ -40,7 +40,7 @@ mod yaml;
 /// What reads other small documents as strictly as this one.
 pub(crate) mod reading {
     pub(crate) use super::fields::{
-        Field, Fields, Report, boolean, entries, items, text, whole as number,
+        Field, Fields, Report, anything, boolean, entries, items, text, whole as number,
     };
     use super::problem::{DocumentError, Problem, Problems};
     use super::yaml::{Meaning, Value, meaning};

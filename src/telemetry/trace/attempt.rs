@@ -32,6 +32,22 @@ impl Attempt {
         ))
     }
 
+    /// The same for a message to a subject of NATS, which is `answered` or merely published.
+    #[cfg(feature = "nats")]
+    pub(crate) fn message(call: Option<&Arc<CallSpan>>, subject: &str, answered: bool) -> Attempt {
+        if call.is_none() {
+            return Attempt(Span::none());
+        }
+        Attempt(tracing::info_span!(
+            "attempt",
+            otel.kind = if answered { "client" } else { "producer" },
+            otel.status_code = tracing::field::Empty,
+            network.protocol.name = "nats",
+            messaging.system = "nats",
+            messaging.destination.name = subject,
+        ))
+    }
+
     /// The context that goes along; `None` where nobody exports spans.
     pub(crate) fn trace(&self) -> Option<Trace> {
         if self.0.is_none() {

@@ -2,6 +2,7 @@
 
 use super::queue::{Item, SpanQueue};
 use super::record::CallSpan;
+use crate::message::Hosted;
 use opentelemetry::Context;
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider,
@@ -118,6 +119,12 @@ fn context(span: &CallSpan) -> Context {
         false,
         TraceState::NONE,
     ))
+}
+
+impl<F: Hosted + Unpin> Hosted for Traced<F> {
+    fn cancel(self: Pin<&mut Self>) -> bool {
+        Pin::new(&mut self.get_mut().work).cancel()
+    }
 }
 
 impl<F: Future + Unpin> Future for Traced<F> {

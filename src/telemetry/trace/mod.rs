@@ -65,21 +65,28 @@ impl Tracer {
         &self,
         trace: &mut Option<Trace>,
         stats: &RouteStats,
+        peer: &Peer,
         received: Instant,
     ) -> Option<Arc<CallSpan>> {
         match trace {
             None if !stats.draws() => None,
-            _ => self.head_of_some(trace, received),
+            _ => self.head_of_some(trace, peer, received),
         }
     }
 
     /// The same for a request that has TRACE, or was drawn.
     #[cold]
-    fn head_of_some(&self, trace: &mut Option<Trace>, received: Instant) -> Option<Arc<CallSpan>> {
+    fn head_of_some(
+        &self,
+        trace: &mut Option<Trace>,
+        peer: &Peer,
+        received: Instant,
+    ) -> Option<Arc<CallSpan>> {
         let parent = *trace;
         // A trace without an id is none that anybody could be told of.
-        let follows =
-            |parent: Trace| parent.trace_id != [0; 16] && self.rules.parent(parent.flags, received);
+        let follows = |parent: Trace| {
+            parent.trace_id != [0; 16] && self.rules.parent(parent.flags, peer, received)
+        };
         let sampled = parent.is_none_or(follows);
         let own = Trace {
             trace_id: parent.map_or_else(next_trace_id, |parent| parent.trace_id),

@@ -3,6 +3,7 @@
 use super::super::histogram::saturating_ns;
 use super::super::random::next_u64;
 use super::super::routes::{RouteCatalog, RouteStats};
+use crate::message::Peer;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,8 @@ pub struct SamplingSettings {
     /// Requests a second, for the whole process, that are sampled because their TRACE says so. 0:
     /// clients have no say.
     pub parent_per_second: u32,
+    /// The same for each principal, within that: so that one of them cannot leave the others nothing.
+    pub parent_per_principal: u32,
     /// Unsampled requests that took longer get a late span; `None`: none for being slow.
     pub slow: Option<Duration>,
     /// Late spans a second for the whole process. 0: none.
@@ -37,6 +40,7 @@ impl Default for SamplingSettings {
             control_ratio: 0.0,
             routes: BTreeMap::new(),
             parent_per_second: 1000,
+            parent_per_principal: 100,
             slow: Some(Duration::from_secs(1)),
             late_per_second: 10,
         }
@@ -93,6 +97,7 @@ impl SamplingSettings {
             control_ratio: 0.0,
             routes: BTreeMap::new(),
             parent_per_second: 0,
+            parent_per_principal: 0,
             slow: None,
             late_per_second: 0,
         }
@@ -164,6 +169,8 @@ pub(super) struct Rules {
     /// The greatest number stands for never.
     slow_ns: AtomicU64,
     pub(super) parents: Budget,
+    /// What each principal has of it; the counts are theirs.
+    per_principal: AtomicU32,
     pub(super) late: Budget,
 }
 
@@ -173,6 +180,7 @@ impl Rules {
             control: AtomicU64::new(0),
             slow_ns: AtomicU64::new(u64::MAX),
             parents: Budget::new(0),
+            per_principal: AtomicU32::new(0),
             late: Budget::new(0),
         }
     }
@@ -185,6 +193,8 @@ impl Rules {
         self.slow_ns
             .store(slow.unwrap_or(u64::MAX), Ordering::Relaxed);
         self.parents.set(settings.parent_per_second);
+        self.per_principal
+            .store(settings.parent_per_principal, Ordering::Relaxed);
         self.late.set(settings.late_per_second);
     }
 
@@ -198,9 +208,16 @@ impl Rules {
         saturating_ns(time) > self.slow_ns.load(Ordering::Relaxed)
     }
 
-    /// Whether a request is sampled because the client's trace is.
-    pub(super) fn parent(&self, flags: u8, now: Instant) -> bool {
-        flags & SAMPLED != 0 && self.parents.take(now)
+    /// Whether a request is sampled because the trace is that this client has sent.
+    pub(super) fn parent(&self, flags: u8, peer: &Peer, now: Instant) -> bool {
+        flags & SAMPLED != 0 && self.has_share(peer, now) && self.parents.take(now)
+    }
+
+    /// Whether there is anything left of what its principal has; whoever is nobody has no share of their own.
+    fn has_share(&self, peer: &Peer, now: Instant) -> bool {
+        let per_second = self.per_principal.load(Ordering::Relaxed);
+        let who = peer.identity.as_ref();
+        who.is_none_or(|who| who.may_be_traced(per_second, now))
     }
 }
 
@@ -317,21 +334,36 @@ mod tests {
         assert_eq!(sampling.get(), SamplingSettings::default());
     }
 
+    fn stranger() -> Peer {
+        Peer {
+            connection: 1,
+            addr: ([127, 0, 0, 1], 1).into(),
+            client_id: None,
+            identity: None,
+        }
+    }
+
     #[test]
     fn a_parent_is_followed_within_the_budget_alone() {
-        let rules = Rules::new();
+        let (rules, peer) = (Rules::new(), stranger());
         let now = Instant::now();
-        assert!(!rules.parent(SAMPLED, now), "no budget was given yet");
+        assert!(
+            !rules.parent(SAMPLED, &peer, now),
+            "no budget was given yet"
+        );
         rules.set(&SamplingSettings {
             parent_per_second: 3,
+            parent_per_principal: 0,
             ..SamplingSettings::default()
         });
-        assert!(!rules.parent(0, now), "a trace that is not recorded");
-        let taken = (0..10).filter(|_| rules.parent(SAMPLED, now)).count();
-        assert_eq!(taken, 3);
-        let later = now + Duration::from_secs(1);
-        let taken = (0..10).filter(|_| rules.parent(SAMPLED, later)).count();
-        assert_eq!(taken, 3);
+        assert!(!rules.parent(0, &peer, now), "a trace that is not recorded");
+        let taken = |now| {
+            (0..10)
+                .filter(|_| rules.parent(SAMPLED, &peer, now))
+                .count()
+        };
+        assert_eq!(taken(now), 3);
+        assert_eq!(taken(now + Duration::from_secs(1)), 3);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 const ANSWERED: &str = "mcpd_route_mirrors_total{route=\"r\",outcome=\"answered\"}";
 const FAILED: &str = "mcpd_route_mirrors_total{route=\"r\",outcome=\"failed\"}";
+const CUT: &str = "mcpd_route_mirrors_total{route=\"r\",outcome=\"cut\"}";
 const DROPPED: &str = "mcpd_route_mirrors_total{route=\"r\",outcome=\"dropped\"}";
 
 fn start(percent: u8, main: Does, shadow: Does) -> Shaped {
@@ -132,6 +133,22 @@ fn a_cancel_is_for_the_request_and_not_for_its_copy() {
     let mut other = shaped.peer();
     send(&mut other, 1, "t/x", nothing);
     eventually("another request has come", || hanging() == [1, 2]);
+}
+
+/// What a stop does to copies that do not end.
+#[test]
+fn copies_that_are_cut_off_are_counted_and_no_more_are_made() {
+    let shaped = start(100, Does::Answers, Does::Hangs);
+    let mut peer = shaped.peer();
+    (0..3).for_each(|_| assert_eq!(ask(&mut peer, "t/x", nothing), "main"));
+    eventually("they run", || shaped.handler("shadow").hanging() == 3);
+    let mirrors = std::sync::Arc::clone(&shaped.server.options.mirrors);
+    assert_eq!(mirrors.cut(), 3);
+    shaped.server.runtime.block_on(mirrors.done());
+    assert_eq!((shaped.metric(CUT), shaped.metric(FAILED)), (3, 0));
+    assert_eq!(shaped.handler("shadow").hanging(), 0);
+    assert_eq!(ask(&mut peer, "t/x", nothing), "main");
+    assert_eq!(shaped.metric(DROPPED), 1);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use super::receiver::{Mode, Receiver, hex};
 use super::{await_exported, send_traced, start, trace, trace_of};
-use mcpd_proto::ErrorCode;
+use crate::support::Peer;
+use mcpd_proto::{ErrorCode, Frame, Hello, MetaBuf};
 
 #[test]
 fn a_trace_that_is_not_recorded_or_over_the_budget_is_not_sampled() {
@@ -27,6 +28,48 @@ fn a_trace_that_is_not_recorded_or_over_the_budget_is_not_sampled() {
     let told = (1..=6u8).zip(&flags).filter(|(_, flags)| **flags == 1);
     let told: Vec<String> = told.map(|(n, _)| hex(&[n; 16])).collect();
     assert_eq!(exported, told, "exactly those whose answers say so");
+}
+
+/// SHA-256 of `test`.
+const HASH: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+#[test]
+fn one_principal_leaves_the_others_their_share() {
+    let receiver = Receiver::grpc(Mode::Take);
+    let dir = crate::support::scratch();
+    let principals = dir.path().join("principals.yaml");
+    let list = format!(
+        "{{name: busy, tokens: [{{name: a, sha256: {HASH}}}], allow: [echo]}}, {{name: other, anonymous: true, allow: [echo]}}"
+    );
+    let text = format!("{{apiVersion: mcpd/v1, kind: Principals, principals: [{list}]}}");
+    std::fs::write(&principals, text).unwrap();
+    let server = start(&receiver.url(), "grpc")
+        .set("AUTH__PRINCIPALS", principals.to_str().unwrap())
+        .set("TRACING__PARENT_PER_PRINCIPAL", "1")
+        .spawn();
+    let busy = || {
+        let mut peer = server.peer();
+        let mut meta = MetaBuf::new();
+        meta.set_auth_token(b"test").unwrap();
+        peer.frame(Frame::Hello(Hello {
+            seq: 1,
+            reply: false,
+            meta: meta.view(),
+        }));
+        peer.expect();
+        peer
+    };
+    let sampled = |peer: &mut Peer| {
+        for n in 1..=20 {
+            send_traced(peer, n, "echo", trace(n as u8, 1));
+        }
+        let flags = (1..=20).map(|_| trace_of(&peer.expect()).unwrap().flags);
+        flags.filter(|flags| *flags == 1).count()
+    };
+    // Once a second, however many connections it has.
+    let counts = [sampled(&mut busy()), sampled(&mut busy())];
+    assert!((1..10).contains(&(counts[0] + counts[1])), "{counts:?}");
+    assert!(sampled(&mut server.peer()) >= 1);
 }
 
 #[test]

@@ -39,6 +39,8 @@ struct Pending {
     /// `None` when nobody waits any more.
     desk: Option<u32>,
     granted: Option<Qos>,
+    /// Its work is to stop: nobody waits any more, or whoever does says so.
+    unwanted: bool,
     cancelled: bool,
 }
 
@@ -75,6 +77,7 @@ impl Calls {
         let pending = Pending {
             desk: Some(at),
             granted: None,
+            unwanted: false,
             cancelled: false,
         };
         self.pending.insert(seq, pending);
@@ -144,8 +147,17 @@ impl Calls {
 
     fn forsake(&mut self, seq: u16) {
         if let Some(pending) = self.pending.get_mut(seq) {
-            pending.desk = None;
+            (pending.desk, pending.unwanted) = (None, true);
         }
+    }
+
+    /// The caller wants the work to stop, and waits on. Gives whether it may still be going on.
+    pub(super) fn unwant(&mut self, ticket: &Ticket) -> bool {
+        let Some(Desk::Waiting(waiting)) = self.desks.get(ticket.0 as usize) else {
+            return false;
+        };
+        let pending = self.pending.get_mut(waiting.seq);
+        pending.map(|pending| pending.unwanted = true).is_some()
     }
 
     fn leave(&mut self, ticket: &Ticket) {
@@ -187,7 +199,7 @@ impl Calls {
                 continue;
             }
             if let Some(pending) = self.pending.get_mut(waiting.seq) {
-                pending.desk = None;
+                (pending.desk, pending.unwanted) = (None, true);
             }
             woken.extend(desk.done(|| Err(error())));
             any = true;
@@ -195,9 +207,9 @@ impl Calls {
         any
     }
 
-    /// Takes up to `most` requests that nobody waits for any more and that were not cancelled.
+    /// Takes up to `most` requests that nobody wants any more and that were not cancelled.
     pub(super) fn forsaken(&mut self, most: usize) -> Vec<u16> {
-        let given_up = |pending: &Pending| !pending.cancelled && pending.desk.is_none();
+        let given_up = |pending: &Pending| !pending.cancelled && pending.unwanted;
         let found = self
             .pending
             .iter_mut()

@@ -62,26 +62,9 @@ pub(super) struct Loaded {
 /// It never was good, and why.
 pub(super) fn config(tls: &Tls) -> Result<Arc<ClientConfig>, String> {
     let mut loaded = tls.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-    let problem = match read(tls) {
+    let problem = match refresh(tls, &mut loaded) {
+        Ok(config) => return Ok(config),
         Err(problem) => problem,
-        Ok(read) => {
-            if let Some(last) = loaded.as_mut().filter(|last| last.read == read) {
-                last.complaint = None;
-                return Ok(last.config.clone());
-            }
-            match build(tls, &read) {
-                Err(problem) => problem,
-                Ok(config) => {
-                    let config = Arc::new(config);
-                    *loaded = Some(Loaded {
-                        read,
-                        config: config.clone(),
-                        complaint: None,
-                    });
-                    return Ok(config);
-                }
-            }
-        }
     };
     let Some(last) = loaded.as_mut() else {
         return Err(problem);
@@ -91,6 +74,30 @@ pub(super) fn config(tls: &Tls) -> Result<Arc<ClientConfig>, String> {
         last.complaint = Some(problem);
     }
     Ok(last.config.clone())
+}
+
+/// Reads the files; what is good is used from now on.
+///
+/// # Errors
+/// What is wrong with what they hold now.
+pub(super) fn now(tls: &Tls) -> Result<(), String> {
+    let mut loaded = tls.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+    refresh(tls, &mut loaded).map(drop)
+}
+
+fn refresh(tls: &Tls, loaded: &mut Option<Loaded>) -> Result<Arc<ClientConfig>, String> {
+    let read = read(tls)?;
+    if let Some(last) = loaded.as_mut().filter(|last| last.read == read) {
+        last.complaint = None;
+        return Ok(last.config.clone());
+    }
+    let config = Arc::new(build(tls, &read)?);
+    *loaded = Some(Loaded {
+        read,
+        config: config.clone(),
+        complaint: None,
+    });
+    Ok(config)
 }
 
 /// Authorities, certificates, key.

@@ -99,6 +99,22 @@ impl Tls {
         self
     }
 
+    /// Reads the files now, which may block, and uses what they hold from now on if it is good. Connections do
+    /// so by themselves; this is for those who want to know beforehand, or to tell when something is wrong.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid): what they hold now cannot be used. What was read before stays.
+    ///
+    /// ```
+    /// use mcpd_client::Tls;
+    ///
+    /// let error = Tls::new().ca_file("/etc/mcp/ca.crt").load().unwrap_err();
+    /// assert!(error.to_string().contains("/etc/mcp/ca.crt"));
+    /// ```
+    pub fn load(&self) -> Result<()> {
+        load::now(self).map_err(Error::invalid)
+    }
+
     /// Whether it can work: names are names, and every file is there and fits.
     pub(crate) async fn check(&self) -> Result<()> {
         if let Some(name) = &self.server_name {
