@@ -99,6 +99,8 @@ class Bench:
             file.flush()
             chart = ROOT / "helm/mcpd"
             self.helm("upgrade", "--install", RELEASE, chart, "-f", file.name, "--wait", "--timeout", "6m")
+        # Helm is content with enough Ready pods; a rollout is over when the last old one has been told to go.
+        self.kube.kubectl("rollout", "status", f"deployment/{RELEASE}", "--timeout", "6m", timeout=400)
         return time.monotonic() - began
 
     def install(self, changes: dict | None = None) -> None:
