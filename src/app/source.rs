@@ -155,7 +155,8 @@ impl Source {
     /// Told what is in force now.
     pub(super) fn in_force(&self, bytes: &[u8]) {
         match &self.place {
-            Place::File(..) => {}
+            // Whoever writes a file wants no word of that.
+            Place::File(..) => _ = bytes,
             #[cfg(feature = "kubernetes")]
             Place::Shared(document, _) => document.in_force(String::from_utf8_lossy(bytes)),
         }
@@ -164,7 +165,7 @@ impl Source {
     /// Told that what it holds is not taken, and why.
     pub(super) fn refused(&self, problem: &str) {
         match &self.place {
-            Place::File(..) => {}
+            Place::File(..) => _ = problem,
             #[cfg(feature = "kubernetes")]
             Place::Shared(document, _) => document.refused(problem),
         }

@@ -5,6 +5,7 @@ mod batch;
 mod catalog;
 mod cgroup;
 mod conn;
+mod cpu;
 mod histogram;
 #[cfg_attr(
     not(feature = "kubernetes"),

@@ -7,7 +7,7 @@ use super::log::LogControl;
 use super::peers::PeerMetrics;
 use super::queue::QueueMetrics;
 use super::upstream::UpstreamCatalog;
-use super::{peers, tls, trace};
+use super::{cpu, peers, tls, trace};
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
@@ -125,7 +125,7 @@ impl Exporter {
         if let Some(logs) = &self.logs {
             logs.publish();
         }
-        let mut text = self.text.render();
+        let mut text = cpu::refine(self.text.render());
         if let Some(conn) = conn {
             conn.render(&mut text);
             conn.routes.render(&mut text);

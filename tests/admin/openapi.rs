@@ -33,7 +33,7 @@ fn schemathesis(server: &Server, more: &[&str]) {
     assert!(setup.status.success(), "{}", text(&setup.stderr));
     let dir = crate::support::scratch();
     let output = Command::new("timeout")
-        .args(["120", text(&setup.stdout).trim(), "run"])
+        .args(["300", text(&setup.stdout).trim(), "run"])
         .arg(format!("http://{}/openapi.json", server.sidecar))
         .args(["--header", "Authorization: Bearer proof", "--no-color"])
         .args([

@@ -93,13 +93,11 @@ def _of_panel(panel, known):
 def _of_selector(selector, known):
     labels = {label: value for label, _, value in selector.matchers}
     metric = known.get(selector.metric)
-    joined = selector.metric == "mcpd_lifecycle_state"
-    if selector.metric.startswith(OURS) and labels.get("job") != "$job" and not joined:
+    if selector.metric.startswith(OURS) and labels.get("job") != "$job":
         yield f"{selector.metric} is not narrowed by the variables: write PODS or JOBS"
     counts = metric is not None and metric.kind == "counter"
-    if counts and selector.within not in ("rate", "increase") and not selector.window:
-        if selector.within != "count":
-            yield f"{selector.metric} is a counter: take its rate"
+    if counts and selector.within not in ("rate", "increase", "count"):
+        yield f"{selector.metric} is a counter: take its rate"
     if not counts and selector.within in ("rate", "increase"):
         yield f"{selector.metric} is no counter, it has no rate"
     if selector.window and selector.window not in FIXED_WINDOWS | set(VALUES):

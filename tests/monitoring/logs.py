@@ -29,4 +29,6 @@ def _of_row(message, level, keys, written):
         if said != level:
             yield f"docs/logging.md: {message!r} is of level {said}"
     fields = " ".join(fields for _, fields in written[message])
-    yield from (f"docs/logging.md: {message!r} has no key {key}" for key in keys if not re.search(rf"\b{key}\b", fields))
+    yield from (
+        f"docs/logging.md: {message!r} has no key {key}" for key in keys if not re.search(rf"\b{key}\b", fields)
+    )

@@ -46,45 +46,31 @@ def tokens(expression):
 def read(expression):
     """Selectors and the labels that the expression groups or joins by."""
     rest = list(tokens(expression))
-    selectors, grouped, around = [], set(), []
+    selectors, grouped = [], set()
+    # The function or aggregation in front of each bracket that is open, and of the next one.
+    around, called = [], ""
     at = 0
     while at < len(rest):
         kind, text = rest[at]
         following = rest[at + 1][1] if at + 1 < len(rest) else ""
         at += 1
-        if kind == "word" and text in GROUPING:
-            if following == "(":
-                end = rest.index(("sign", ")"), at)
-                grouped |= {word for kind, word in rest[at:end] if kind == "word"}
-                at = end + 1
+        if text in GROUPING and following == "(":
+            end = rest.index(("sign", ")"), at)
+            grouped |= {word for kind, word in rest[at:end] if kind == "word"}
+            at = end + 1
         elif kind == "word" and text not in WORDS:
-            calls = following == "(" or following in ("by", "without")
-            if calls:
-                around.append(text)
-            else:
-                selector, at = _selector(text, rest, at)
-                selector.within = around[-1] if around else ""
-                selectors.append(selector)
+            if following in ("(", "by", "without"):
+                called = text
+                continue
+            selector, at = _selector(text, rest, at)
+            selector.within = around[-1] if around else ""
+            selectors.append(selector)
         elif text == "(":
-            # The name before it is on the stack already, unless there was none.
-            if len(around) <= _depth(rest[: at - 1]):
-                around.append("")
-        elif text == ")" and around:
+            around.append(called)
+            called = ""
+        elif text == ")":
             around.pop()
     return selectors, grouped
-
-
-def _depth(before):
-    """Open brackets, those of label lists aside."""
-    depth, skip = 0, False
-    for at, (_, text) in enumerate(before):
-        if text == "(":
-            skip = at > 0 and before[at - 1][1] in GROUPING
-            depth += not skip
-        elif text == ")":
-            depth -= not skip
-            skip = False
-    return depth
 
 
 def _selector(metric, rest, at):

@@ -54,7 +54,14 @@ def await_answer(process, url):
 def prometheus(config, data, flags=()):
     """Yields its address."""
     url = f"http://127.0.0.1:{free_port()}"
-    command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address={url[7:]}", "--log.level=error", *flags]
+    command = [
+        "prometheus",
+        f"--config.file={config}",
+        f"--storage.tsdb.path={data}",
+        f"--web.listen-address={url[7:]}",
+        "--log.level=error",
+        *flags,
+    ]
     with running("prometheus", command) as process:
         await_answer(process, f"{url}/-/ready")
         yield url

@@ -19,9 +19,17 @@ def problems(folder):
                 yield f"docker-compose.yaml: {name} mounts {source}, which does not exist"
             inside[target] = folder / source
         for path in re.findall(r"/etc/\S+", " ".join(service.get("command", []))):
-            if not any(path == target or (source / path[len(target) + 1 :]).is_file() for target, source in inside.items() if path.startswith(target)):
+            if not any(
+                path == target or (source / path[len(target) + 1 :]).is_file()
+                for target, source in inside.items()
+                if path.startswith(target)
+            ):
                 yield f"docker-compose.yaml: {name} is started with {path}, which is not mounted"
-        yield from (f"docker-compose.yaml: {name} waits for {other}, which does not exist" for other in service.get("depends_on", []) if other not in services)
+        yield from (
+            f"docker-compose.yaml: {name} waits for {other}, which does not exist"
+            for other in service.get("depends_on", [])
+            if other not in services
+        )
     # Files that lead to other services do so by their names.
     for path in sorted(folder.glob("**/*.yaml")):
         text = path.read_text(encoding="utf-8")

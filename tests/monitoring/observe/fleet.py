@@ -85,16 +85,27 @@ class Server:
 class Jaeger:
     """A real Jaeger, all in one."""
 
-    FLAGS = ("query.grpc-server.host-port", "admin.http.host-port", "collector.http-server.host-port", "collector.grpc-server.host-port",
-             "collector.otlp.http.host-port")
+    FLAGS = (
+        "query.grpc-server.host-port",
+        "admin.http.host-port",
+        "collector.http-server.host-port",
+        "collector.grpc-server.host-port",
+        "collector.otlp.http.host-port",
+    )
 
     def __init__(self, closing):
-        program = subprocess.run([ROOT / "tests/support/jaeger"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+        program = subprocess.run(
+            [ROOT / "tests/support/jaeger"], stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.strip()
         self.url = f"http://127.0.0.1:{servers.free_port()}"
         self.otlp = f"http://127.0.0.1:{servers.free_port()}"
         ports = {flag: f"127.0.0.1:{servers.free_port()}" for flag in self.FLAGS}
         ports |= {"query.http-server.host-port": self.url[7:], "collector.otlp.grpc.host-port": self.otlp[7:]}
-        command = [program, f"--config-file={STACK / 'jaeger.yaml'}", *(f"--{flag}={port}" for flag, port in ports.items())]
+        command = [
+            program,
+            f"--config-file={STACK / 'jaeger.yaml'}",
+            *(f"--{flag}={port}" for flag, port in ports.items()),
+        ]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = closing.enter_context(servers.running("jaeger", command, **quiet))
         servers.await_answer(self.process, f"{self.url}/api/services")
@@ -106,7 +117,9 @@ class Jaeger:
             found = servers.get(f"{self.url}/api/traces/{trace}")
             found = found["data"][0] if found and found["data"] else {"spans": [], "processes": {}}
             tags = {key: {tag["key"]: tag["value"] for tag in one["tags"]} for key, one in found["processes"].items()}
-            spans = {(span["operationName"], tags[span["processID"]]["service.instance.id"]): span for span in found["spans"]}
+            spans = {
+                (span["operationName"], tags[span["processID"]]["service.instance.id"]): span for span in found["spans"]
+            }
             if all(name in spans for name in wanted):
                 return spans, tags
             time.sleep(0.5)
@@ -120,11 +133,24 @@ class Prometheus:
         for name, text in scaled.rules(ROOT / "dashboards").items():
             (folder / name).write_text(text, encoding="utf-8")
         jobs = [{"job_name": job, "static_configs": list(map(_target, targets[job]))} for job in targets]
-        config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}, "rule_files": ["rules-*.yaml"], "scrape_configs": jobs}
+        config = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "rule_files": ["rules-*.yaml"],
+            "scrape_configs": jobs,
+        }
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         data = folder / "data"
         (folder / "history").write_text(history, encoding="utf-8")
-        command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", "--max-block-duration=162h", folder / "history", data]
+        command = [
+            "promtool",
+            "tsdb",
+            "create-blocks-from",
+            "openmetrics",
+            "--quiet",
+            "--max-block-duration=162h",
+            folder / "history",
+            data,
+        ]
         subprocess.run(command, check=True)
         flags = ["--storage.tsdb.retention.time=35d"]
         self.url = closing.enter_context(servers.prometheus(folder / "prometheus.yaml", data, flags))
@@ -174,7 +200,9 @@ class Fleet:
         self.broken = Server(self, "mcpd-broken-0", "mcpd-broken", "upstream.yaml", None).start()
         exporter = f"127.0.0.1:{servers.free_port()}"
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.closing.enter_context(servers.running("node exporter", ["prometheus-node-exporter", f"--web.listen-address={exporter}"], **quiet))
+        self.closing.enter_context(
+            servers.running("node exporter", ["prometheus-node-exporter", f"--web.listen-address={exporter}"], **quiet)
+        )
         targets = {}
         for server in (self.upstream, self.a, self.b, self.strict, self.broken):
             targets.setdefault(server.job, []).append((server.sidecar, {"pod": server.name}))
@@ -191,33 +219,74 @@ class Fleet:
     def _edge(self, name, job="mcpd", **settings):
         server = Server(self, name, job, "mcpd.yaml", "routes.yaml", **settings)
         handlers = (STACK / "handlers.yaml").read_text(encoding="utf-8")
-        (server.folder / "handlers.yaml").write_text(handlers.replace("upstream:8080", self.upstream.data), encoding="utf-8")
+        (server.folder / "handlers.yaml").write_text(
+            handlers.replace("upstream:8080", self.upstream.data), encoding="utf-8"
+        )
         return server.start()
 
     def _certificate(self):
         """Settings for TLS with a certificate that is good for a day."""
         key, certificate = self.folder / "tls.key", self.folder / "tls.crt"
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
-                   "-subj", "/CN=localhost", "-addext", "basicConstraints=critical,CA:FALSE",
-                   "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+        command = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "1",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+        ]
         subprocess.run(command, check=True, capture_output=True)
         return {"MCPD__DATA__TLS__CERTIFICATE": str(certificate), "MCPD__DATA__TLS__KEY": str(key)}
 
     def background(self, *command, to):
         """Something that goes on until the end, or until it is ended."""
         # A group of its own, since a shell has children.
-        process = subprocess.Popen(command, env=self._client(to), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=self._client(to), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         self.closing.callback(stop_group, process)
         return process
 
     def send(self, *arguments, to):
         """What `mcpd send` says on standard output and error."""
-        done = subprocess.run([self.mcpd, "send", *arguments], env=self._client(to), capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            [self.mcpd, "send", *arguments],
+            env=self._client(to),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
         return done.stdout, done.stderr
 
     def change_routes(self, server):
         """Somebody gives a server one more route, by the admin API."""
-        command = [self.mcpd, "routes", "set", "audit", "--topic", "audit/#", "--handler", "discard", "--admin", server.sidecar]
+        command = [
+            self.mcpd,
+            "routes",
+            "set",
+            "audit",
+            "--topic",
+            "audit/#",
+            "--handler",
+            "discard",
+            "--admin",
+            server.sidecar,
+        ]
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True, timeout=60)
 
     def _client(self, to):

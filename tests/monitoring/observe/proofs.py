@@ -1,21 +1,24 @@
 """What has to be so of a stack that has run for some minutes."""
 
+import json
 import math
 import time
 from pathlib import Path
 
 import catalogue
 import dashboards
-import json
 import promql
 import rules
 
 ROOT = Path(__file__).resolve().parents[3]
-PASSED = []
 # Microseconds by which clocks that are cut off to microseconds may differ.
 ROUNDING = 5
 # Panels that have nothing to show here: there is no API server of Kubernetes.
-EXCEPTIONS = {("routes", "Requests to Kubernetes"), ("routes", "Documents of ConfigMaps"), ("routes", "Watches that began again")}
+EXCEPTIONS = {
+    ("routes", "Requests to Kubernetes"),
+    ("routes", "Documents of ConfigMaps"),
+    ("routes", "Watches that began again"),
+}
 ELSEWHERE = "mcpd_kubernetes_"
 
 
@@ -23,7 +26,12 @@ def a_trace_from_the_client_to_the_upstream(fleet):
     """The id that the client printed leads to spans of both servers, one within the other."""
     _, said = fleet.send("orders/eu/1", "{}", "--trace", to=fleet.a.data)
     trace = said.split("trace ")[1].split(",")[0].strip()
-    wanted = [("process orders", "mcpd-0"), ("handle upstream", "mcpd-0"), ("attempt", "mcpd-0"), ("process orders", "upstream-0")]
+    wanted = [
+        ("process orders", "mcpd-0"),
+        ("handle upstream", "mcpd-0"),
+        ("attempt", "mcpd-0"),
+        ("process orders", "upstream-0"),
+    ]
     spans, tags = fleet.jaeger.spans(trace, wanted)
     for outer, inner in zip(wanted, wanted[1:]):
         _is_within(spans[inner], spans[outer], f"{inner} in {outer}")
@@ -48,7 +56,9 @@ def a_failure_by_its_log_line(fleet):
     while time.monotonic() < deadline:
         _, said = fleet.send("orders/eu/2", "{}", "--trace", to=fleet.a.data)
         trace = said.split("trace ")[1].split(",")[0].strip()
-        lines = [line for line in fleet.a.lines() if line["message"] == "a request failed" and line.get("trace_id") == trace]
+        lines = [
+            line for line in fleet.a.lines() if line["message"] == "a request failed" and line.get("trace_id") == trace
+        ]
         if lines:
             break
         # At most ten lines a second tell of failures, and the log is written by a thread of its own.
