@@ -16,6 +16,10 @@ use tokio::sync::watch;
 /// once would be dialled for every request. What comes meanwhile gets the same refusal.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Requests in a row that go out on the same connection: those that come together share a write, and their
+/// answers a read.
+const STINT: usize = 64;
+
 /// Opens a connection that lives on that runtime: where TLS and credentials come in.
 pub(super) type Dial = dyn Fn(Option<&Handle>) -> Pin<Box<dyn Future<Output = Result<Connection, Error>> + Send>>
     + Send
@@ -110,12 +114,12 @@ impl Links {
 }
 
 impl Links {
-    /// Which slot is asked first: the next one in turn of those that belong to this thread, or of all.
+    /// Which slot is asked first: the one whose turn it is of those that belong to this thread, or of all.
     fn first(&self, home: Option<&Home>) -> usize {
         let all = self.slots.len();
         let next = |of: usize| match of {
             0 | 1 => 0,
-            _ => self.turn.fetch_add(1, Ordering::Relaxed) % of,
+            _ => self.turn.fetch_add(1, Ordering::Relaxed) / STINT % of,
         };
         let Some(Home { at, all: threads }) = home else {
             return next(all);
