@@ -113,6 +113,12 @@ pub(crate) const RULES: &[Rule] = &[
         check: Check::Forbid(CLOCKS),
     },
     Rule {
+        why: "which endpoints a Service has and which connections are to go is arithmetic: hand it `now`",
+        within: &["src/kube/slices", "src/peers/share"],
+        except: &[],
+        check: Check::Forbid(CLOCKS),
+    },
+    Rule {
         why: "an upstream runs attempts and knows nothing of what they do: that is its handlers'",
         within: &["src/upstream"],
         except: &[],
