@@ -144,7 +144,7 @@ class Bench:
         return self.kube.kubectl(*command, timeout=timeout)
 
     def http(self, method: str, url: str, body=None, if_match: str | None = None) -> Answer:
-        words = ["poll", "--times", "1", f"x={method} {url}" + ("" if body is None else f" {text_of(body)}")]
+        words = ["poll", "--times", "1", "--characters", "1000000", f"x={method} {url}" + ("" if body is None else f" {text_of(body)}")]
         if if_match is not None:
             words += ["--if-match", if_match]
         seen = json.loads(self.tool(*words))
