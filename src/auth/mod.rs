@@ -118,11 +118,15 @@ impl Auth {
         let Some(policy) = policy else {
             return Verdict::Now(Ok(None));
         };
-        let judged = self.judge(&policy, proof);
+        let mut judged = self.judge(&policy, proof);
         if let (Proof::Token(token), Err(AuthResult::Key), Some(jwt)) =
             (proof, &judged.1, &self.jwt)
-            && let Some(looked) = jwt.ask(Instant::now())
         {
+            let Some(looked) = jwt.ask(Instant::now()) else {
+                // Nobody looks, but a look may have ended since this was judged.
+                judged.1 = by_jwt(&policy, jwt, token);
+                return Verdict::Now(self.admit(&policy, judged, client_id).map(Some));
+            };
             let (this, token) = (Arc::clone(self), token.to_vec());
             let client_id = client_id.map(str::to_owned);
             return Verdict::Later(Box::pin(async move {

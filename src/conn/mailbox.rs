@@ -55,6 +55,8 @@ pub enum Order {
 struct Inner {
     mail: Vec<Mail>,
     waker: Option<Waker>,
+    /// It was woken and has not looked since.
+    woken: bool,
     /// Who is at the other end, once that is known.
     peer: Option<Arc<Peer>>,
 }
@@ -96,11 +98,12 @@ impl Mailbox {
     pub(super) fn send(&self, mail: Mail) {
         let waker = {
             let mut inner = self.inner();
-            // Whoever put the first piece in has woken it, and it has not looked since.
-            let first = inner.mail.is_empty();
             inner.mail.push(mail);
             self.has_mail.store(true, Ordering::Release);
-            inner.waker.as_ref().filter(|_| first).cloned()
+            match std::mem::replace(&mut inner.woken, true) {
+                true => None,
+                false => inner.waker.clone(),
+            }
         };
         if let Some(waker) = waker {
             waker.wake();
@@ -115,9 +118,12 @@ impl Mailbox {
 
     /// Ready once the connection was ordered to end, for one that has not begun to serve.
     pub(super) fn poll_dismissed(&self, cx: &Context<'_>) -> Poll<()> {
-        self.register(cx);
+        let mut inner = self.inner();
+        inner.waker = Some(cx.waker().clone());
+        // The mail stays where it is, so what comes next has to wake it again.
+        inner.woken = false;
         let is_end = |mail: &Mail| matches!(mail, Mail::Order(Order::Finish | Order::Cut));
-        match self.inner().mail.iter().any(is_end) {
+        match inner.mail.iter().any(is_end) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
@@ -131,6 +137,52 @@ impl Mailbox {
         }
         let mut inner = self.inner();
         self.has_mail.store(false, Ordering::Release);
+        inner.woken = false;
         std::mem::take(&mut inner.mail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn one_wake_is_enough_until_it_has_looked() {
+        let (count, mailbox) = (Arc::new(Count::default()), Mailbox::new(Instant::now()));
+        let waker = Waker::from(Arc::clone(&count));
+        let cx = Context::from_waker(&waker);
+        let woken = || count.0.swap(0, Ordering::Relaxed);
+        let goaway = || Mail::Order(Order::Cut);
+        mailbox.register(&cx);
+        mailbox.send(Mail::Woken(1));
+        mailbox.send(goaway());
+        assert_eq!(woken(), 1);
+        assert_eq!(mailbox.take().len(), 2);
+        mailbox.send(goaway());
+        assert_eq!(woken(), 1);
+    }
+
+    #[test]
+    fn one_that_has_looked_and_left_its_mail_is_woken_by_the_next() {
+        let (count, mailbox) = (Arc::new(Count::default()), Mailbox::new(Instant::now()));
+        let waker = Waker::from(Arc::clone(&count));
+        let cx = Context::from_waker(&waker);
+        assert!(mailbox.poll_dismissed(&cx).is_pending());
+        mailbox.send(Mail::Woken(1));
+        assert!(mailbox.poll_dismissed(&cx).is_pending());
+        mailbox.send(Mail::Order(Order::Finish));
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        assert!(mailbox.poll_dismissed(&cx).is_ready());
     }
 }

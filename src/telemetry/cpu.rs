@@ -30,7 +30,8 @@ mod tests {
 
     #[test]
     fn what_takes_less_than_a_second_is_seen() {
-        let page = "a 1\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total 0\nz 2\n";
+        let page =
+            "a 1\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total 0\nz 2\n";
         let first = refine(page.to_owned());
         assert!(value(&first) > 0.0, "{first}");
         assert!(first.starts_with("a 1\n# TYPE process_cpu_seconds_total counter\n"));

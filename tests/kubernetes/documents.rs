@@ -222,6 +222,8 @@ pub(crate) fn invalid_at_the_start(namespace: &Namespace) {
     namespace.apply("routes", &table(&["one"], "echo"));
     server.await_data();
     assert!(server.serves("one"));
+    const COPIES: &str = "mcpd_kubernetes_snapshots_total{document=\"routes\",result=\"ok\"}";
+    server.await_get("/metrics", |_, page| page.contains(COPIES));
 
     // A container that is restarted while somebody has broken the document goes on with what was in force in
     // this pod; a new pod has nothing to go on with.

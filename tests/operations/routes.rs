@@ -115,18 +115,21 @@ fn hundreds_of_swaps_of_the_file_never_leave_a_request_without_a_route() {
             unreachable!("the cycle does not end")
         });
         // SIGHUP has the file looked at now, whatever the poll interval.
-        for n in 0..300 {
+        for n in 0.. {
             let handler = if n % 2 == 0 { "new" } else { "old" };
             std::fs::write(&beside, table(handler)).unwrap();
             std::fs::rename(&beside, &file).unwrap();
             server.signal("HUP");
+            // On a busy machine many swaps are one reload.
+            if n % 2 == 1 && n > 300 && reloads(&server, "ok") > 10.0 {
+                break;
+            }
         }
         await_answer(&server, "old");
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(asker.join().unwrap() > 0);
     });
     assert_eq!(reloads(&server, "refused"), 0.0);
-    assert!(reloads(&server, "ok") > 10.0);
 }
 
 /// Makes `text` the file's content, expects it to be refused for `reason`, and mends it.
