@@ -175,9 +175,10 @@ async fn one_that_fails_fast_tells_of_the_first_round_of_failures_and_recovers()
         error.to_string().starts_with("cannot connect to"),
         "{error}"
     );
-    // The pause before the next round may be as good as none.
+    // Pauses are drawn at random, so the first address may have had its second try meanwhile.
     let dials = net.dials();
-    assert_ne!(dials[0].1, dials[1].1, "each address once: {dials:?}");
+    let first = dials[0].1;
+    assert!(dials.iter().any(|(_, addr)| *addr != first), "{dials:?}");
     let mut server = net.listen(2);
     let mut peer = server.accept().await;
     tokio::time::sleep(SECOND / 100).await;
