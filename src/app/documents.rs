@@ -108,7 +108,8 @@ mod shared {
     use crate::app::source::Source;
     use crate::config::{Config, KubernetesMode};
     use crate::kube::{
-        Cluster, DocumentSettings, Events, Kind, MAX_DOCUMENT_BYTES, Peers, SharedDocument, Slices,
+        Cluster, DocumentSettings, Events, Kind, MAX_DOCUMENT_BYTES, OtherPods, Others,
+        SharedDocument,
     };
     use crate::router::store::{KubernetesStore, again};
     use std::sync::Arc;
@@ -125,11 +126,11 @@ mod shared {
             pod: pod.clone(),
         };
         let events = Events::new(cluster.clone(), pod.clone());
-        let slices = Slices::new(cluster.clone(), keys.peers_of(name), pod);
-        let peers: Arc<dyn Peers> = Arc::new(slices);
+        let others = OtherPods::new(cluster.clone(), keys.peers_of(name), pod);
+        let others: Arc<dyn Others> = Arc::new(others);
         let document = |kind, settings: DocumentSettings, again| {
-            let (cluster, peers, events) = (cluster.clone(), Arc::clone(&peers), events.clone());
-            SharedDocument::new(cluster, kind, settings, peers, events, again)
+            let (cluster, others, events) = (cluster.clone(), Arc::clone(&others), events.clone());
+            SharedDocument::new(cluster, kind, settings, others, events, again)
         };
         let routes = document(Kind::Routes, settings.clone(), again);
         let as_it_was = |text: &str| Some(text.to_owned());

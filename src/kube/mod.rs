@@ -24,7 +24,7 @@ pub(crate) use config_map::{Kind, MAX_DOCUMENT_BYTES};
 pub(crate) use events::Events;
 pub(crate) use failure::{Failure, Why};
 pub(crate) use headless::Headless;
-pub(crate) use others::{Peers, Slices};
+pub(crate) use others::{OtherPods, Others};
 pub(crate) use services::Services;
 pub(crate) use shared::{Origin, Settings as DocumentSettings, SharedDocument};
 pub(crate) use slices::Family;

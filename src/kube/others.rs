@@ -1,34 +1,31 @@
 //! Whether other replicas serve.
 
 use super::{Cluster, Failure};
+use crate::upstream::BoxFuture;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::api::{Api, ListParams};
-use std::pin::Pin;
-
-/// The future of an answer.
-pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Knows the other replicas.
-pub(crate) trait Peers: Send + Sync {
+pub(crate) trait Others: Send + Sync {
     /// Whether another replica serves, be it terminating or not: it has the documents, and creates again what
     /// has gone.
     ///
     /// # Errors
     /// That cannot be found out.
-    fn others_serve(&self) -> BoxFuture<'_, Result<bool, Failure>>;
+    fn serve(&self) -> BoxFuture<'_, Result<bool, Failure>>;
 }
 
 /// Looks at the EndpointSlices of the headless Service whenever it is asked.
-pub(crate) struct Slices {
+pub(crate) struct OtherPods {
     cluster: Cluster,
     service: String,
     /// This pod, which is no other; `None` outside of one.
     pod: Option<String>,
 }
 
-impl Slices {
-    pub(crate) fn new(cluster: Cluster, service: String, pod: Option<String>) -> Slices {
-        Slices {
+impl OtherPods {
+    pub(crate) fn new(cluster: Cluster, service: String, pod: Option<String>) -> OtherPods {
+        OtherPods {
             cluster,
             service,
             pod,
@@ -55,8 +52,8 @@ impl Slices {
     }
 }
 
-impl Peers for Slices {
-    fn others_serve(&self) -> BoxFuture<'_, Result<bool, Failure>> {
+impl Others for OtherPods {
+    fn serve(&self) -> BoxFuture<'_, Result<bool, Failure>> {
         Box::pin(self.look())
     }
 }

@@ -8,7 +8,7 @@
 use super::config_map::{Held, Kind, Place};
 use super::events::{Events, News};
 use super::follow;
-use super::others::Peers;
+use super::others::Others;
 use super::snapshot::Snapshot;
 use super::{Cluster, Failure, Why};
 use crate::background;
@@ -80,7 +80,7 @@ pub(crate) struct SharedDocument {
     pub(super) settings: Settings,
     pub(super) seen: watch::Sender<Seen>,
     pub(super) metrics: KubernetesMetrics,
-    peers: Arc<dyn Peers>,
+    others: Arc<dyn Others>,
     events: Events,
     snapshot: Option<Snapshot>,
     /// Makes of the last good text the one that is created again.
@@ -105,7 +105,7 @@ impl SharedDocument {
         cluster: Cluster,
         kind: Kind,
         settings: Settings,
-        peers: Arc<dyn Peers>,
+        others: Arc<dyn Others>,
         events: Events,
         again: fn(&str) -> Option<String>,
     ) -> Arc<SharedDocument> {
@@ -123,7 +123,7 @@ impl SharedDocument {
             settings,
             seen: watch::Sender::default(),
             metrics,
-            peers,
+            others,
             events,
             again,
             good: Mutex::default(),
@@ -189,7 +189,7 @@ impl SharedDocument {
         let origin = copy.as_ref().map_or(Origin::Seed, |_| Origin::LastGood);
         let made = make(copy).map_err(|problem| Failure::new(Why::Invalid, problem))?;
         let Some(text) = made else { return Ok(None) };
-        if self.peers.others_serve().await? {
+        if self.others.serve().await? {
             let text = format!(
                 "{} is not there; another replica serves, and is to create it again",
                 self.place

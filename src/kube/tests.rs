@@ -2,17 +2,17 @@
 //! `tests/kubernetes`.
 
 use super::fake::{Api, TIMEOUT, Watching, map};
-use super::others::BoxFuture;
 use super::*;
+use crate::upstream::BoxFuture;
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 /// Other replicas that serve, or do not.
-struct Others(bool);
+struct Fleet(bool);
 
-impl Peers for Others {
-    fn others_serve(&self) -> BoxFuture<'_, Result<bool, Failure>> {
+impl super::Others for Fleet {
+    fn serve(&self) -> BoxFuture<'_, Result<bool, Failure>> {
         Box::pin(async { Ok(self.0) })
     }
 }
@@ -36,8 +36,8 @@ fn routes(settings: DocumentSettings, others: bool) -> (Api, Arc<SharedDocument>
     let (_, elsewhere) = Api::new();
     let events = Events::new(elsewhere, None);
     let again = |text: &str| Some(format!("{text} again"));
-    let peers = Arc::new(Others(others));
-    let document = SharedDocument::new(cluster, Kind::Routes, settings, peers, events, again);
+    let others = Arc::new(Fleet(others));
+    let document = SharedDocument::new(cluster, Kind::Routes, settings, others, events, again);
     (api, document)
 }
 
