@@ -172,6 +172,12 @@ class Bench:
     def start(self, name: str, *words, volumes: dict | None = None) -> "Load":
         return Load(self, name, [str(word) for word in words], volumes)
 
+    def end_loads(self) -> None:
+        """Those that a scenario began and, having failed, did not end."""
+        loads = [name for name in (pod["metadata"]["name"] for pod in self.kube.items("pods")) if name.startswith(Load.PREFIX)]
+        if loads:
+            self.kube.kubectl("delete", "pod", *loads, "--grace-period=1")
+
     def collect(self, folder: Path) -> None:
         """Everything that helps to see what went wrong."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -194,8 +200,10 @@ class Bench:
 class Load:
     """A pod with a command of the load clients, from its start to its verdict."""
 
+    PREFIX = "load-"
+
     def __init__(self, bench: Bench, name: str, words: list[str], volumes: dict | None):
-        self.bench, self.name = bench, f"load-{name}"
+        self.bench, self.name = bench, self.PREFIX + name
         kube = bench.kube
         kube.kubectl("delete", "pod", self.name, "--ignore-not-found", "--grace-period=1")
         kube.apply(load_pod(self.name, bench.load_image, words, volumes=volumes, token_secret="e2e-tokens"))

@@ -108,7 +108,7 @@ def scraped_to_the_end(bench: Bench, scenario: Scenario) -> None:
     scenario.figure("a pod that terminated was there for", round(gone - deleted, 1), "s")
     scenario.check(last > deleted + 10, "it was scraped while it terminated",
                    {"seconds after the deletion": round(last - deleted, 1)})
-    phases = query(bench, f'max by (pod) (max_over_time(mcpd_lifecycle_phase{{pod="{victim}",phase="shutting_down"}}[5m]))')
+    phases = query(bench, f'max by (pod) (max_over_time(mcpd_lifecycle_state{{pod="{victim}",state="shutting_down"}}[5m]))')
     scenario.check(phases.get(victim) == 1, "and its drain is in the metrics", phases)
 
 
