@@ -18,6 +18,7 @@ kind: RouteTable
 requires: [rewrite, split]
 routes:
   - {topic: echo, handler: echo}
+  - {name: any, topic: any/#, handler: echo}
   - {name: slow, topic: slow/+, handler: slow}
   - {name: failing, topic: failing, handler: failing}
   - {name: ordered, topic: ordered, handler: slow, ordered: true}
