@@ -7,6 +7,7 @@ mod faults;
 mod jaeger;
 mod receiver;
 mod shop;
+mod telling;
 mod tree;
 
 use crate::support::{Got, Peer, Server, Start, scratch, write_routes};
