@@ -16,7 +16,7 @@ ANSWERS ?=
 NEXTEST_PROFILE ?= $(if $(CI),ci,default)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak fmt lint doc deny chart image hadolint e2e fuzz clean tools fmt-check unit doctest jaeger nats-server control-plane dashboards rules learning observe pictures
+.PHONY: help run test bench soak fmt lint doc deny chart image hadolint e2e fuzz clean tools fmt-check unit doctest jaeger nats-server promtool control-plane dashboards rules learning observe pictures
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,10 +86,13 @@ jaeger:
 nats-server:
 	@tests/support/nats-server >/dev/null
 
+promtool:
+	@tests/support/prometheus promtool >/dev/null
+
 control-plane:
 	tests/support/kubernetes etcd kube-apiserver >/dev/null
 
-unit: tools-cargo-nextest jaeger nats-server control-plane ## Unit and integration tests only
+unit: tools-cargo-nextest jaeger nats-server promtool control-plane ## Unit and integration tests only
 	$(CARGO) nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
 
 doctest: ## The examples in the documentation only
@@ -98,8 +101,7 @@ doctest: ## The examples in the documentation only
 dashboards: ## Write dashboards/*.json from their sources
 	@"$$(tests/support/python)" dashboards/generate
 
-rules: ## Dashboards, alerts and runbook: do they parse, fit together, and fire when they should?
-	@tests/support/prometheus promtool >/dev/null
+rules: promtool ## Dashboards, alerts and runbook: do they parse, fit together, and fire when they should?
 	@"$$(tests/support/python)" dashboards/generate --check
 	@"$$(tests/support/python)" tests/monitoring/check
 	promtool check config dashboards/stack/prometheus.yaml

@@ -2,7 +2,7 @@
 
 use super::batch::FrameCounts;
 use super::catalog;
-use super::histogram::Histogram;
+use super::histogram::{Age, Histogram};
 use super::routes::RouteCatalog;
 use super::trace::Tracer;
 use mcpd_proto::{Class, ErrorCode, FrameError, GoAwayReason, Kind};
@@ -177,7 +177,7 @@ pub struct ConnMetrics {
     slow_consumers: Counter,
     heartbeat_misses: Counter,
     heartbeat_rtt: Histogram,
-    age: Histogram,
+    age: Histogram<Age>,
 }
 
 impl std::fmt::Debug for ConnMetrics {
@@ -367,14 +367,12 @@ impl ConnMetrics {
 
     /// Appends the histograms in Prometheus' text format.
     pub(crate) fn render(&self, out: &mut String) {
-        let histograms = [
-            ("mcpd_heartbeat_rtt_seconds", &self.heartbeat_rtt),
-            ("mcpd_connection_age_seconds", &self.age),
-        ];
-        for (name, histogram) in histograms {
-            catalog::head(name, out);
-            histogram.render(name, "", out);
-        }
+        let name = "mcpd_heartbeat_rtt_seconds";
+        catalog::head(name, out);
+        self.heartbeat_rtt.render(name, "", out);
+        let name = "mcpd_connection_age_seconds";
+        catalog::head(name, out);
+        self.age.render(name, "", out);
     }
 }
 

@@ -345,4 +345,19 @@ mod tests {
         assert!(text.contains(other));
         assert!(text.contains("route=\"r199\"") && !text.contains("route=\"r200\""));
     }
+    /// Whatever becomes of requests: names as long as they may be, each with every code and both histograms.
+    #[test]
+    fn the_largest_page_of_routes_is_bounded() {
+        let catalog = RouteCatalog::default();
+        let names: Vec<String> = (0..10_000).map(|n| format!("r{n:0>62}")).collect();
+        for stats in catalog.enter_names(names.iter().map(String::as_str)) {
+            for code in ErrorCode::ALL {
+                stats.record(Some(*code), Duration::from_secs(20), 1_000_000);
+            }
+            stats.record(None, Duration::from_secs(20), 1_000_000);
+        }
+        let mut text = String::new();
+        catalog.render(&mut text);
+        assert!(text.len() < 2 << 20, "{} bytes", text.len());
+    }
 }

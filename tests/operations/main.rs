@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cardinality;
 mod client;
 mod config;
 mod copies;

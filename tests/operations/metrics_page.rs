@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A family of samples.
 #[derive(Default)]
-struct Family {
+pub(crate) struct Family {
     help: bool,
     kind: String,
     /// Name and labels as written, and the value.
-    samples: Vec<(String, f64)>,
+    pub(crate) samples: Vec<(String, f64)>,
 }
 
-type Page = BTreeMap<String, Family>;
+pub(crate) type Page = BTreeMap<String, Family>;
 
 fn is_name(name: &str) -> bool {
     let first = |c: char| c.is_ascii_alphabetic() || c == '_' || c == ':';
@@ -55,7 +55,7 @@ fn sample(line: &str) -> (&str, Vec<(String, String)>, f64) {
 }
 
 /// Parses a page, or panics with the line that breaks the format.
-fn parse(text: &str) -> Page {
+pub(crate) fn parse(text: &str) -> Page {
     assert!(text.ends_with('\n'), "the last line ends");
     let (mut page, mut current) = (Page::new(), String::new());
     let mut seen = BTreeSet::new();
@@ -346,43 +346,4 @@ fn what_the_catalogue_promises_from_the_start_is_there() {
             assert_eq!(labels_of(family).len(), expected, "{}", metric.name);
         }
     }
-}
-
-/// Topics are the clients' choice, so they must not become series.
-#[test]
-fn a_hundred_thousand_topics_do_not_grow_the_page() {
-    let dir = crate::support::scratch();
-    let routes = "{apiVersion: mcpd/v1, kind: RouteTable, routes: [\
-        {name: some, topic: known/+, handler: echo}, {name: all, topic: deep/#, handler: monitor}]}";
-    let routes = crate::support::write_routes(&dir, routes);
-    let server = crate::support::Start::new().routes(&routes).spawn();
-    let mut peer = server.peer();
-    let batch = |peer: &mut crate::support::Peer, from: u32, to: u32| {
-        for n in from..to {
-            let topic = match n % 3 {
-                0 => format!("known/{n}"),
-                1 => format!("deep/{}/{n}", n % 7),
-                _ => format!("unknown/{n}"),
-            };
-            peer.request((n % 500) as u16 + 1, &topic, b"");
-        }
-        for _ in from..to {
-            peer.expect();
-        }
-    };
-    batch(&mut peer, 0, 500);
-    let series = || -> BTreeSet<String> {
-        let page = parse(&server.get("/metrics").1);
-        let samples = page.into_values().flat_map(|family| family.samples);
-        samples.map(|(series, _)| series).collect()
-    };
-    let before = series();
-    for n in 1..200 {
-        batch(&mut peer, n * 500, (n + 1) * 500);
-    }
-    assert_eq!(series(), before);
-    let page = server.get("/metrics").1;
-    assert!(page.len() < 1 << 20, "{} bytes", page.len());
-    let routed = "mcpd_requests_total{route=\"_none\",code=\"NO_ROUTE\",fault=\"client\"}";
-    assert_eq!(server.metric(routed), 33_333.0);
 }

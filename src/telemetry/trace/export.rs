@@ -21,6 +21,8 @@ use tokio::time::timeout_at;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause. While it lasts the queue fills, and what does not fit is dropped and counted.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How much sooner than a flush an export ends for its sake, so that what it could not send is counted.
+const TO_COUNT: Duration = Duration::from_millis(100);
 /// A receiver that stays away is news once a minute.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -91,11 +93,12 @@ impl Spans {
         let Some(flushes) = self.flushes.take() else {
             return;
         };
-        let by = Instant::now() + patience;
+        let end = Instant::now() + patience;
+        let by = end - TO_COUNT.min(patience / 2);
         let (done, flushed) = oneshot::channel();
         // Its end is bounded twice: the thread itself may be stuck.
         let asked = flushes.send(Flush { by, done });
-        let _ = timeout_at(by.into(), async {
+        let _ = timeout_at(end.into(), async {
             if asked.await.is_ok() {
                 let _ = flushed.await;
             }

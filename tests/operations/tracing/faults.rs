@@ -8,6 +8,7 @@ use std::time::Duration;
 
 /// More than the queue holds.
 const REQUESTS: u16 = 500;
+const ROUNDS: u64 = 4;
 
 fn sampling_all(url: &str, protocol: &str) -> Start {
     start(url, protocol)
@@ -18,10 +19,20 @@ fn sampling_all(url: &str, protocol: &str) -> Start {
         .set("DRAIN__FLUSH", "1s")
 }
 
+/// What the last line about spans says of those that were dropped since the start.
+fn dropped_in(log: &[String]) -> Option<u64> {
+    let line = log
+        .iter()
+        .rev()
+        .find(|line| line.contains("spans were dropped"))?;
+    let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+    line["dropped"].as_u64()
+}
+
 /// Every request is answered, every span that is not exported is counted, and the end is not held up.
 fn serves_all_the_same(mut server: Server, reason: &str) {
     let mut peer = server.peer();
-    for _ in 0..4 {
+    for _ in 0..ROUNDS {
         for seq in 0..REQUESTS {
             peer.request(seq + 1, "echo", b"x");
         }
@@ -38,6 +49,8 @@ fn serves_all_the_same(mut server: Server, reason: &str) {
     server.signal("TERM");
     assert_eq!(server.await_exit(), Some(0));
     let log = server.output_to_end();
+    let spans = ROUNDS * u64::from(REQUESTS) * 3;
+    assert_eq!(dropped_in(log), Some(spans), "every span: {log:#?}");
     let told = log
         .iter()
         .filter(|line| line.contains("spans cannot be exported"));
@@ -70,6 +83,52 @@ fn a_receiver_that_hangs_costs_spans_alone() {
     serves_all_the_same(sampling_all(&grpc.url(), "grpc").spawn(), "timeout");
     let http = Receiver::http(Mode::Hang);
     serves_all_the_same(sampling_all(&http.url(), "http").spawn(), "timeout");
+}
+
+/// The timeout of an export is far longer than anybody would wait for the process to end.
+#[test]
+fn a_receiver_that_hangs_does_not_hold_up_the_end() {
+    for receiver in [Receiver::grpc(Mode::Hang), Receiver::http(Mode::Hang)] {
+        let start = sampling_all(&receiver.url(), receiver.protocol).set("TRACING__TIMEOUT", "1m");
+        // However long the last stage may be, spans have 5 s of it.
+        let mut server = start.set("DRAIN__FLUSH", "10m").spawn();
+        let mut peer = server.peer();
+        for seq in 1..=20 {
+            peer.expect_alive(seq);
+        }
+        drop(peer);
+        server.signal("TERM");
+        assert_eq!(server.await_exit(), Some(0));
+        let log = server.output_to_end();
+        assert_eq!(dropped_in(log), Some(60), "{log:#?}");
+    }
+}
+
+/// What waits for a receiver is bounded by the queue, however much is sampled.
+#[test]
+fn a_receiver_that_hangs_costs_no_memory() {
+    let receiver = Receiver::grpc(Mode::Hang);
+    let start = sampling_all(&receiver.url(), "grpc").set("TRACING__TIMEOUT", "1m");
+    let server = start.spawn();
+    let mut peer = server.peer();
+    let topic = format!("any/{}", "t".repeat(251));
+    let mut ask = |rounds: u32| {
+        for _ in 0..rounds {
+            for seq in 1..=REQUESTS {
+                peer.request(seq, &topic, b"x");
+            }
+            for _ in 0..REQUESTS {
+                assert!(peer.expect().is_response());
+            }
+        }
+        server.metric("process_resident_memory_bytes")
+    };
+    let before = ask(10);
+    let after = ask(100);
+    // Their topics alone would be 12 MiB, and the rest of a record is more than that.
+    let grown = (after - before) / f64::from(1 << 20);
+    assert!(grown < 10.0, "{grown} MiB more than {before} bytes");
+    assert!(server.metric("mcpd_spans_dropped_total{reason=\"queue_full\"}") > 100_000.0);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod faults;
 mod jaeger;
 mod receiver;
 mod shop;
+mod telling;
 mod tree;
 
 use crate::support::{Got, Peer, Server, Start, scratch, write_routes};
@@ -18,6 +19,7 @@ kind: RouteTable
 requires: [rewrite, split]
 routes:
   - {topic: echo, handler: echo}
+  - {name: any, topic: any/#, handler: echo}
   - {name: slow, topic: slow/+, handler: slow}
   - {name: failing, topic: failing, handler: failing}
   - {name: ordered, topic: ordered, handler: slow, ordered: true}

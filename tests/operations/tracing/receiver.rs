@@ -74,6 +74,8 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 /// A running receiver.
 pub(super) struct Receiver {
     pub(super) addr: SocketAddr,
+    /// `grpc` or `http`, as the key says it.
+    pub(super) protocol: &'static str,
     exports: mpsc::Receiver<Export>,
     seen: Vec<Got>,
     _runtime: tokio::runtime::Runtime,
@@ -131,7 +133,7 @@ async fn over_http(State(sink): State<Sink>, map: HeaderMap, body: Bytes) -> Sta
 
 impl Receiver {
     pub(super) fn grpc(mode: Mode) -> Receiver {
-        Receiver::new(mode, |listener, sink| async {
+        Receiver::new(mode, "grpc", |listener, sink| async {
             let service = TraceServiceServer::new(sink);
             let server = tonic::transport::Server::builder().add_service(service);
             let _ = server
@@ -141,7 +143,7 @@ impl Receiver {
     }
 
     pub(super) fn http(mode: Mode) -> Receiver {
-        Receiver::new(mode, |listener, sink| async {
+        Receiver::new(mode, "http", |listener, sink| async {
             let router = Router::new().route("/v1/traces", post(over_http));
             let _ = axum::serve(listener, router.with_state(sink)).await;
         })
@@ -149,6 +151,7 @@ impl Receiver {
 
     fn new<F: Future<Output = ()> + Send + 'static>(
         mode: Mode,
+        protocol: &'static str,
         serve: impl FnOnce(tokio::net::TcpListener, Sink) -> F,
     ) -> Receiver {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -167,6 +170,7 @@ impl Receiver {
         runtime.spawn(serve(listener, sink));
         Receiver {
             addr,
+            protocol,
             exports,
             seen: Vec::new(),
             _runtime: runtime,

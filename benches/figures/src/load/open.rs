@@ -44,6 +44,8 @@ struct Connection {
     stream: TcpStream,
     /// When the request of each `seq_id` was due, and its priority.
     due: Vec<Option<(Instant, u8)>>,
+    /// How many of these there are.
+    under_way: usize,
     next_seq: u16,
     input: Box<[u8]>,
     held: usize,
@@ -73,7 +75,7 @@ pub(crate) fn run(addr: SocketAddr, topic: &str, pace: Pace) -> Result<[Lane; PR
         for connection in &mut connections {
             connection.turn(now, &mut lanes)?;
         }
-        let open: usize = connections.iter().map(Connection::under_way).sum();
+        let open: usize = connections.iter().map(|one| one.under_way).sum();
         if now >= end && open == 0 {
             return Ok(lanes);
         }
@@ -89,15 +91,12 @@ impl Connection {
         Ok(Connection {
             stream,
             due: vec![None; usize::from(u16::MAX) + 1],
+            under_way: 0,
             next_seq: 0,
             input: vec![0; INPUT].into_boxed_slice(),
             held: 0,
             output: Vec::new(),
         })
-    }
-
-    fn under_way(&self) -> usize {
-        self.due.iter().flatten().count()
     }
 
     fn send(&mut self, topic: &str, priority: u8, due: Instant) -> Result<()> {
@@ -108,6 +107,7 @@ impl Connection {
             "more requests under way than there are numbers"
         );
         *slot = Some((due, priority));
+        self.under_way += 1;
         let [s0, s1] = self.next_seq.to_be_bytes();
         let length = (2 + topic.len()) as u32;
         let [l0, l1, l2, l3] = length.to_be_bytes();
@@ -147,6 +147,7 @@ impl Connection {
             let seq = usize::from(u16::from_be_bytes([header[2], header[3]]));
             let slot = self.due[seq].take();
             let (due, priority) = slot.context("an answer to nothing that is under way")?;
+            self.under_way -= 1;
             let lane = &mut lanes[usize::from(priority)];
             let payload = &self.input[start..end];
             if header[1] == RESPONSE {

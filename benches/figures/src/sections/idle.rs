@@ -16,7 +16,7 @@ use crate::server::{Name, Server, Target};
 /// mcpd's share of resident memory for one idle connection, at most.
 const GOAL_KIB: f64 = 2.0;
 /// Files a process needs besides the connections.
-const SPARE_FILES: u64 = 200;
+pub(super) const SPARE_FILES: u64 = 200;
 /// Connections from one source address: well below the ports it has.
 const PER_SOURCE: u32 = 2_500;
 /// Time to give back what a server holds only for recently busy connections.
@@ -105,7 +105,7 @@ fn one_run(plan: &Plan, target: &Target, connections: u32) -> Result<Run> {
 }
 
 /// Connects from one of several addresses, so that ports do not run out.
-fn connect(addr: SocketAddr, index: u32) -> Result<TcpStream> {
+pub(super) fn connect(addr: SocketAddr, index: u32) -> Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     let source = Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + 1 + index / PER_SOURCE);
     socket.bind(&SocketAddr::from((source, 0)).into())?;

@@ -20,7 +20,9 @@ mod hop;
 mod http_hop;
 mod idle;
 mod lookup;
+mod observed;
 mod overload;
+mod scrape;
 mod startup;
 mod telemetry;
 mod tls;
@@ -35,6 +37,8 @@ pub(crate) enum Section {
     Lookup,
     Overload,
     Telemetry,
+    Scrape,
+    Observed,
     Admin,
     Tls,
     Client,
@@ -43,7 +47,7 @@ pub(crate) enum Section {
 }
 
 /// In the order in which they are measured.
-pub(crate) const ALL: [Section; 12] = [
+pub(crate) const ALL: [Section; 14] = [
     Section::Echo,
     Section::Idle,
     Section::Startup,
@@ -51,6 +55,8 @@ pub(crate) const ALL: [Section; 12] = [
     Section::Lookup,
     Section::Overload,
     Section::Telemetry,
+    Section::Scrape,
+    Section::Observed,
     Section::Admin,
     Section::Tls,
     Section::Client,
@@ -107,6 +113,10 @@ struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     telemetry: Option<telemetry::Telemetry>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    scrape: Option<scrape::Scrape>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observed: Option<observed::Observed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<admin::Admin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     http_hop: Option<http_hop::HttpHop>,
@@ -150,6 +160,8 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
         lookup: None,
         overload: None,
         telemetry: None,
+        scrape: None,
+        observed: None,
         admin: None,
         tls: None,
         client: None,
@@ -169,6 +181,8 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             Section::Lookup => record.lookup = Some(lookup::measure(&plan)?),
             Section::Overload => record.overload = overload::measure(&plan)?,
             Section::Telemetry => record.telemetry = telemetry::measure(&plan)?,
+            Section::Scrape => record.scrape = scrape::measure(&plan)?,
+            Section::Observed => record.observed = observed::measure(&plan)?,
             Section::Admin => record.admin = admin::measure(&plan)?,
             Section::Tls => record.tls = tls::measure(&plan)?,
             Section::Client => record.client = client::measure(&plan)?,
@@ -181,6 +195,12 @@ pub(crate) fn run(options: &Options, sections: &[Section]) -> Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The value that this part of sorted values do not exceed.
+fn quantile<T: Copy>(sorted: &[T], part: f64) -> Option<T> {
+    let last = sorted.len().checked_sub(1)?;
+    sorted.get((last as f64 * part).round() as usize).copied()
 }
 
 /// What can be measured here; what cannot is left out aloud.

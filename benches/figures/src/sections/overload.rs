@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::Plan;
 use super::startup::await_ready;
+use super::{Plan, quantile};
 use crate::load::open::{self, Lane, PRIORITIES, Pace};
 use crate::report::{Goal, table};
 use crate::server::{Target, drain, free_port, get, mcpd, spawn};
@@ -120,11 +120,7 @@ fn humantime(time: Duration) -> String {
 
 fn row(priority: usize, mut lane: Lane, wait_p99_us: Option<f64>) -> Row {
     lane.latencies_us.sort_unstable();
-    let quantile = |part: f64| {
-        let last = lane.latencies_us.len().checked_sub(1)?;
-        let at = (last as f64 * part).round() as usize;
-        Some(f64::from(lane.latencies_us[at]) / 1e3)
-    };
+    let latency = |part| quantile(&lane.latencies_us, part).map(|us| f64::from(us) / 1e3);
     Row {
         priority,
         sent: lane.sent,
@@ -132,8 +128,8 @@ fn row(priority: usize, mut lane: Lane, wait_p99_us: Option<f64>) -> Row {
         overloaded: lane.overloaded,
         failed: lane.failed,
         wait_p99_us,
-        latency_p50_ms: quantile(0.5),
-        latency_p99_ms: quantile(0.99),
+        latency_p50_ms: latency(0.5),
+        latency_p99_ms: latency(0.99),
     }
 }
 

@@ -1,14 +1,14 @@
 //! What metrics and traces add to the CPU of a 64-byte echo.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use super::Plan;
+use crate::collector::{self, Health};
 use crate::load::Load;
 use crate::procfs::CpuTime;
 use crate::report::{Goal, Spread, table};
@@ -91,7 +91,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Option<Telemetry>> {
         eprintln!("leaving telemetry out, there is no mcpd to measure");
         return Ok(None);
     };
-    let receiver = receiver()?;
+    let receiver = collector::start(Health::Good)?;
     let mut runs = Vec::new();
     for run in 0..plan.runs {
         for at in 0..VARIANTS.len() {
@@ -261,40 +261,6 @@ impl Telemetry {
         for goal in &self.goals {
             println!("{}", goal.text());
         }
-    }
-}
-
-/// An OTLP receiver by HTTP that takes everything and looks at nothing.
-fn receiver() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let addr = listener.local_addr()?;
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            // It ends with its connection.
-            thread::spawn(move || take(&stream));
-        }
-    });
-    Ok(addr)
-}
-
-fn take(mut stream: &TcpStream) -> Result<()> {
-    let mut input = BufReader::new(stream);
-    loop {
-        let mut length = 0;
-        let mut line = String::new();
-        loop {
-            line.clear();
-            ensure!(input.read_line(&mut line)? > 0, "the end");
-            let text = line.trim_end().to_ascii_lowercase();
-            if text.is_empty() {
-                break;
-            }
-            if let Some(value) = text.strip_prefix("content-length:") {
-                length = value.trim().parse().context("a length")?;
-            }
-        }
-        std::io::copy(&mut (&mut input).take(length), &mut std::io::sink())?;
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
     }
 }
 
