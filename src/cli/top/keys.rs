@@ -207,11 +207,15 @@ mod tests {
         let mut controls = Controls::new(Duration::from_millis(1700));
         press(&mut controls, KeyCode::Char('+'));
         assert_eq!(controls.interval, Duration::from_secs(2));
-        (0..20).for_each(|_| drop(press(&mut controls, KeyCode::Char('-'))));
+        for _ in 0..20 {
+            press(&mut controls, KeyCode::Char('-'));
+        }
         assert_eq!(controls.interval, INTERVALS[0]);
         let act = press(&mut controls, KeyCode::Char('-'));
         assert!(matches!(act, Act::Order(Order::Every(time)) if time == INTERVALS[0]));
-        (0..20).for_each(|_| drop(press(&mut controls, KeyCode::Char('+'))));
+        for _ in 0..20 {
+            press(&mut controls, KeyCode::Char('+'));
+        }
         assert_eq!(controls.interval, INTERVALS[7]);
     }
 

@@ -94,9 +94,13 @@ impl Model {
     }
 }
 
-/// Whether these are pages of two processes.
+/// Whether these are pages of two processes: they have started at different times, in whole seconds, or
+/// what only grows has shrunk.
 fn is_another(before: &Page, now: &Page) -> bool {
+    let shrinks = |name| now.sum(name) < before.sum(name);
     before.sum(names::STARTED) != now.sum(names::STARTED)
+        || shrinks(names::OPENED)
+        || shrinks(names::FRAMES)
 }
 
 #[cfg(test)]
@@ -145,6 +149,16 @@ pub(super) mod tests {
         assert_eq!(model.restarts, Some((1, t + second)));
         model.seen(look(t + 2 * second, 2, 57));
         assert_eq!(rate(&model), Some(7.0));
+    }
+
+    #[test]
+    fn a_restart_within_a_second_shows_in_what_only_grows() {
+        let page = |opened: u32| {
+            let text = format!("{} 7\n{} {opened}", names::STARTED, names::OPENED);
+            Page::parse(&text, names::WATCHED)
+        };
+        assert!(is_another(&page(3), &page(2)));
+        assert!(!is_another(&page(3), &page(3)) && !is_another(&page(3), &page(4)));
     }
 
     #[test]
