@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn latencies_are_those_of_successes_since_the_page_before() {
-        let before = [bucket("a", "ok", "1", 100), bucket("a", "ok", "+Inf", 100)];
+        let before = ["1", "3", "+Inf"].map(|le| bucket("a", "ok", le, 100));
         let now = [
             bucket("a", "ok", "1", 100),
             bucket("a", "ok", "3", 110),
@@ -274,8 +274,8 @@ mod tests {
         ];
         let rates = rates(&before, &now);
         // Of the ten all took one to three seconds.
-        assert_eq!(rates.routes["a"].p50, Some(1.5));
-        assert_eq!(rates.requests.p50, Some(1.5));
+        assert_eq!(rates.routes["a"].p50, Some(2.0));
+        assert_eq!(rates.requests.p50, Some(2.0));
         assert_eq!(
             (rates.routes["idle"].p99, rates.routes["idle"].per_second),
             (None, 0.0)
