@@ -149,7 +149,7 @@ fn draw_curve(frame: &mut Frame<'_>, area: Rect, model: &Model, theme: Theme) {
         .fold(0.0_f64, |most, rate| most.max(*rate));
     let said = format!("{}/s", words::rate(most));
     frame.render_widget(
-        Paragraph::new(format!("requests\n≤ {said}")).style(DIM),
+        Paragraph::new(format!("each look\n≤ {said}")).style(DIM),
         label,
     );
     // Bars are whole numbers: in thousandths, few requests make a curve, too.
@@ -222,5 +222,4 @@ fn table<'a>(
 }
 
 #[cfg(test)]
-#[path = "view_tests.rs"]
 mod tests;
