@@ -25,6 +25,8 @@ mod state;
 mod table;
 mod tls;
 mod token;
+#[cfg(feature = "top")]
+mod top;
 mod trace;
 mod tuning;
 
@@ -62,6 +64,9 @@ enum Command {
     Routes(routes::Routes),
     /// Show what a server is doing: phase, drain, routes, connections
     State(state::State),
+    /// Watch a server in the terminal: rates, latency, routes, connections
+    #[cfg(feature = "top")]
+    Top(top::Top),
     /// Stop a server in order, as SIGTERM does
     Drain(drain::Drain),
     /// List the connections of a server, or close one
@@ -101,6 +106,8 @@ fn run(command: Command) -> Exit {
         Command::Ping(args) => ping::run(&args),
         Command::Routes(args) => routes::run(args),
         Command::State(args) => state::run(&args),
+        #[cfg(feature = "top")]
+        Command::Top(args) => top::run(&args),
         Command::Drain(args) => drain::run(&args),
         Command::Connections(args) => connections::run(&args),
         Command::Handlers(args) => handlers::run(&args),

@@ -197,7 +197,7 @@ fn balance_line(balance: &Value) -> String {
     )
 }
 
-fn drain_line(drain: &Value) -> String {
+pub(super) fn drain_line(drain: &Value) -> String {
     format!(
         "{}, for {} of it ({}); {} of {} told, {} open, {} in flight; over in {}",
         cell(&drain["stage"]),

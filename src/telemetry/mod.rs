@@ -23,6 +23,8 @@ mod shaping;
 mod tls;
 mod trace;
 mod upstream;
+#[cfg(feature = "top")]
+pub(crate) mod watched;
 
 pub(crate) use auth::{AuthLog, AuthMethod, AuthResult, Decision};
 pub(crate) use batch::{Batch, FrameCounts};

@@ -12,11 +12,15 @@ mod operate;
 mod ping;
 mod routes;
 mod run;
+#[cfg(feature = "top")]
+mod screen;
 mod scripted;
 mod send;
 mod serve;
 mod shaping;
 mod token;
+#[cfg(feature = "top")]
+mod top;
 mod trace;
 mod trust;
 mod usage;

@@ -16,6 +16,8 @@ const COMMANDS: &[&str] = &[
     "log-filter",
     "sampling",
     "token",
+    #[cfg(feature = "top")]
+    "top",
     "completions",
 ];
 

@@ -108,6 +108,21 @@ pub(super) async fn ask(
     Err(failed)
 }
 
+/// Sends and reads what is no part of the admin API: status and text, whatever they are.
+#[cfg(feature = "top")]
+pub(super) async fn page(
+    client: &Client,
+    request: Request,
+    address: &str,
+    most: usize,
+) -> Result<(u16, String), Failed> {
+    let lost = |error: reqwest::Error| Failed::transport(&error, address);
+    let response = client.execute(request).await.map_err(lost)?;
+    let status = response.status().as_u16();
+    let body = read(response, most, address).await?;
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
 fn header(response: &Response, name: &str) -> Option<String> {
     let value = response.headers().get(name)?;
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())

@@ -206,6 +206,27 @@ impl Api {
         })
     }
 
+    /// GET of a page beside the admin API, such as `/metrics`: its status and text, up to as many
+    /// bytes as any answer may have. Such pages need no token and get none.
+    ///
+    /// # Errors
+    /// No answer.
+    #[cfg(feature = "top")]
+    pub(super) fn page(&self, path: &str, query: Option<&str>) -> Result<(u16, String), Failed> {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push(path);
+        }
+        url.set_query(query);
+        let mut request = Request::new(Method::GET, url);
+        *request.timeout_mut() = Some(self.timeout);
+        let asked = answer::page(&self.client, request, self.address(), MAX_ANSWER);
+        let asked = self
+            .wait(asked)
+            .unwrap_or_else(|| Err(Failed::interrupted(false)));
+        asked.map_err(|failed| failed.after(self.timeout, false))
+    }
+
     /// Waits; false if Ctrl-C ended that.
     pub(super) fn pause(&self, time: Duration) -> bool {
         self.wait(async move { tokio::time::sleep(time).await })
