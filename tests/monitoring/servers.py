@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
 # How long a server may take to answer; a loaded machine is slow.
 PATIENCE = 120
 
@@ -18,6 +20,12 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def program(name):
+    """Where this program of Prometheus is."""
+    found = subprocess.run([SUPPORT / "prometheus", name], stdout=subprocess.PIPE, text=True, check=True)
+    return found.stdout.strip()
 
 
 @contextmanager
@@ -55,7 +63,7 @@ def prometheus(config, data, flags=()):
     """Yields its address."""
     url = f"http://127.0.0.1:{free_port()}"
     command = [
-        "prometheus",
+        program("prometheus"),
         f"--config.file={config}",
         f"--storage.tsdb.path={data}",
         f"--web.listen-address={url[7:]}",

@@ -51,6 +51,8 @@ class Server:
             "MCPD__TRACING__QUEUE": "32",
             "OTEL_EXPORTER_OTLP_ENDPOINT": fleet.jaeger.otlp,
             "K8S_POD_NAME": name,
+            "K8S_NAMESPACE": "default",
+            "K8S_NODE_NAME": "laptop",
             **settings,
         }
         self.process = None
@@ -142,7 +144,7 @@ class Prometheus:
         data = folder / "data"
         (folder / "history").write_text(history, encoding="utf-8")
         command = [
-            "promtool",
+            servers.program("promtool"),
             "tsdb",
             "create-blocks-from",
             "openmetrics",
@@ -201,7 +203,7 @@ class Fleet:
         exporter = f"127.0.0.1:{servers.free_port()}"
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.closing.enter_context(
-            servers.running("node exporter", ["prometheus-node-exporter", f"--web.listen-address={exporter}"], **quiet)
+            servers.running("node exporter", [servers.program("prometheus-node-exporter"), f"--web.listen-address={exporter}"], **quiet)
         )
         targets = {}
         for server in (self.upstream, self.a, self.b, self.strict, self.broken):
