@@ -21,7 +21,8 @@ def perform(bench: Bench, scenario: Scenario) -> None:
     scraped(bench, scenario)
     scraped_to_the_end(bench, scenario)
     traced(bench, scenario)
-    bench.kube.kubectl("delete", "pod,service,configmap", "-l", "app in (prometheus, jaeger)", "--grace-period=1")
+    made = "pod,service,configmap,serviceaccount,role,rolebinding"
+    bench.kube.kubectl("delete", made, "-l", "app in (prometheus, jaeger)", "--grace-period=1")
 
 
 def start_jaeger(bench: Bench) -> None:

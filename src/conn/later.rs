@@ -80,7 +80,8 @@ impl<D: Dispatch> Core<D> {
             if tracer.tells(code, record.span.is_some(), tracer.is_verbose())
                 || tracer.is_slow(time)
             {
-                tracer.ended(record.end(code, now));
+                // Work that was seen through just now has ended later than `now`, and its span lies in this one.
+                tracer.ended(record.end(code, Instant::now()));
             }
             ended = next.and_then(|waiting| self.start(&waiting, now));
         }

@@ -54,9 +54,7 @@ def _is_part(inner, outer, what):
     if parents != [outer["spanID"]]:
         raise AssertionError(f"{what}: its parent is {parents}, not {outer['spanID']}")
     _begins_within(inner, outer, what)
-    # A server's span ends by the clock that its thread read before it saw the work through: some microseconds early.
-    if not inner["operationName"].startswith("handle "):
-        _ends_within(inner, outer, what)
+    _ends_within(inner, outer, what)
 
 
 def _adds_up(server, queue, handler):
