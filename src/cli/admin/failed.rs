@@ -236,7 +236,7 @@ fn meaning(status: u16) -> (Exit, &'static str, &'static str) {
         503 => (
             Exit::Transient,
             "unavailable",
-            "nothing was changed: wait and try again",
+            "nothing was changed: correct what it names, if it does, or wait; then try again",
         ),
         504 => (
             Exit::Unknown,
