@@ -78,18 +78,20 @@ const TRACES_PATH: &str = "/v1/traces";
 pub(super) fn exporter(settings: &TraceSettings) -> Result<SpanExporter, OtlpError> {
     let endpoint = settings.endpoint.as_deref().unwrap_or_default();
     let builder = SpanExporter::builder();
+    // Whoever exports counts by why it failed, so its clock is to run out before the one in here, which does not say.
+    let timeout = settings.timeout.saturating_mul(2);
     let mut exporter = match settings.protocol {
         OtlpProtocol::Grpc => builder
             .with_tonic()
             .with_endpoint(without_path(endpoint))
-            .with_timeout(settings.timeout)
+            .with_timeout(timeout)
             .build()?,
         OtlpProtocol::Http => builder
             .with_http()
             .with_protocol(Protocol::HttpBinary)
-            .with_http_client(client(settings.timeout)?)
+            .with_http_client(client(timeout)?)
             .with_endpoint(with_path(endpoint))
-            .with_timeout(settings.timeout)
+            .with_timeout(timeout)
             .build()?,
     };
     let env = |name: &str| std::env::var(name).ok();
