@@ -1,6 +1,7 @@
 //! What passes between a connection and a handler: a [`Call`] one way, an [`Answer`] the other.
 
 pub use crate::auth::{Identity, InFlight};
+use crate::scheduler::Places;
 use crate::telemetry::CallSpan;
 use bytes::Bytes;
 use mcpd_proto::topic::Topic;
@@ -307,11 +308,18 @@ pub trait Hosted: Future<Output = Answer<'static>> + Send {
     /// The client has given it up. Gives whether it answers all the same, as soon as what it has begun
     /// elsewhere is over; if not, it is dropped.
     fn cancel(self: Pin<&mut Self>) -> bool;
+
+    /// It has these places at the gates, and must hold them until it is dropped.
+    fn keep(self: Pin<&mut Self>, places: Places);
 }
 
 impl Hosted for Here {
     fn cancel(self: Pin<&mut Self>) -> bool {
         self.get_mut().as_mut().cancel()
+    }
+
+    fn keep(self: Pin<&mut Self>, places: Places) {
+        self.get_mut().as_mut().keep(places);
     }
 }
 

@@ -10,7 +10,9 @@ pub use shape::{MIRROR_HEADER, MirrorLimits, Mirrors};
 
 use crate::auth::Auth;
 use crate::conn::{Dispatch, Refusal, Route};
-use crate::message::{Answer, Begun, Call, Certificate, Outcome, OwnedCall, Proof, Verdict, Work};
+use crate::message::{
+    Answer, Begun, Call, Certificate, Here, Outcome, OwnedCall, Proof, Verdict, Work,
+};
 use crate::router::document::{PriorityBounds, RateLimitSpec};
 use crate::router::handle::Handle;
 use crate::router::table::Table;
@@ -232,25 +234,25 @@ impl BoundRoute {
     /// Lets work that takes its time wait for its place.
     #[inline(never)]
     fn admit<'a>(&self, leg: &Leg, call: &Call<'a>, outcome: Outcome<'a>) -> Outcome<'a> {
-        let deadline = call.deadline();
+        let (now, deadline) = (call.now(), call.deadline());
         let priority = call.priority.clamp(self.priority.min, self.priority.max);
         let gates = &leg.admission;
         let admitted = match (outcome, call.span.cloned()) {
             (Outcome::Later(work), None) => {
-                let placed = gates.admit(work, priority, deadline);
+                let placed = gates.admit(work, priority, now, deadline);
                 placed.map(|work| Outcome::Later(Box::pin(work)))
             }
             (Outcome::Later(work), Some(span)) => {
-                let placed = gates.admit(Traced::new(work, span), priority, deadline);
+                let placed = gates.admit(Traced::new(work, span), priority, now, deadline);
                 placed.map(|work| Outcome::Later(Box::pin(work)))
             }
-            (Outcome::Here(work), None) => {
-                let placed = gates.admit(work, priority, deadline);
-                placed.map(|work| Outcome::Here(Box::pin(work)))
-            }
-            (Outcome::Here(work), Some(span)) => {
-                let placed = gates.admit(Traced::new(work, span), priority, deadline);
-                placed.map(|work| Outcome::Here(Box::pin(work)))
+            (Outcome::Here(work), span) => {
+                let work: Here = match span {
+                    None => work,
+                    Some(span) => Box::pin(Traced::new(work, span)),
+                };
+                let placed = gates.admit(work, priority, now, deadline);
+                placed.map(|placed| Outcome::Here(placed.into_work()))
             }
             // A handler that lets its work wait knows of nobody else who does.
             (other, _) => return other,

@@ -1,7 +1,7 @@
 //! The way of one request through the gates.
 
 use super::gate::{Entered, Gate, Permit, Shed, Ticket, Unserved};
-use crate::message::{Answer, Begun, Hosted, Outcome};
+use crate::message::{Answer, Begun, Here, Outcome};
 use crate::telemetry::QueueMetrics;
 use mcpd_proto::ErrorCode;
 use std::pin::Pin;
@@ -28,9 +28,9 @@ struct Way {
 /// Gates before one handler at most: its own, and the server's.
 const MAX_GATES: usize = 2;
 
-/// Places at the first gates of a way.
-#[derive(Default)]
-struct Places {
+/// Places at the first gates of a way; they are free again when it is dropped.
+#[derive(Debug, Default)]
+pub struct Places {
     held: [Option<Permit>; MAX_GATES],
     taken: usize,
 }
@@ -47,7 +47,7 @@ impl Places {
 /// Work that has its places; they are free again when it is dropped.
 pub struct Placed<W> {
     work: W,
-    _places: Places,
+    places: Places,
 }
 
 impl<W: Future + Unpin> Future for Placed<W> {
@@ -58,9 +58,12 @@ impl<W: Future + Unpin> Future for Placed<W> {
     }
 }
 
-impl<W: Hosted + Unpin> Hosted for Placed<W> {
-    fn cancel(mut self: Pin<&mut Self>) -> bool {
-        Pin::new(&mut self.work).cancel()
+impl Placed<Here> {
+    /// The work itself, which holds its places.
+    pub fn into_work(self) -> Here {
+        let Placed { mut work, places } = self;
+        work.as_mut().keep(places);
+        work
     }
 }
 
@@ -83,7 +86,7 @@ impl Admission {
     }
 
     /// Lets `work` run when there is a place for it at every gate: gives it back, with its places, if
-    /// that is now.
+    /// that is now. `now` is the time, read by the caller a moment ago.
     ///
     /// # Errors
     /// What becomes of it instead: it waits, or where there is not even a place to wait the answer is
@@ -92,6 +95,7 @@ impl Admission {
         &self,
         work: W,
         priority: u8,
+        now: Instant,
         deadline: Instant,
     ) -> Result<Placed<W>, Outcome<'static>>
     where
@@ -101,14 +105,14 @@ impl Admission {
             gates: Arc::clone(&self.gates),
             metrics: Arc::clone(&self.metrics),
             priority,
-            entered: Instant::now(),
+            entered: now,
             places: Places::default(),
         };
         match way.go_on(way.entered) {
             Step::Refused(shed) => Err(Outcome::Now(overloaded(shed))),
             Step::Through => Ok(Placed {
                 work,
-                _places: way.arrived(Duration::ZERO),
+                places: way.arrived(Duration::ZERO),
             }),
             Step::Wait(ticket) => {
                 let begun = Begun::default();

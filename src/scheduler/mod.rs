@@ -20,7 +20,7 @@ mod gate;
 mod headroom;
 mod queue;
 
-pub use admission::{Admission, Placed};
+pub use admission::{Admission, Placed, Places};
 pub use gate::{Gate, Limits, Load};
 
 use crate::telemetry::QueueMetrics;

@@ -9,7 +9,8 @@ const PARTS: u64 = 10;
 #[derive(Debug)]
 pub(super) struct Window {
     start: Instant,
-    part: Duration,
+    /// Nanoseconds: a window is no longer than these reach, centuries.
+    part: u64,
     parts: [Part; PARTS as usize],
 }
 
@@ -34,20 +35,25 @@ impl Counts {
     }
 }
 
+/// Divided for each attempt, which 128 bits would make a call to a library.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl Window {
     pub(super) fn new(length: Duration, now: Instant) -> Window {
         Window {
             start: now,
             // A window of no length would have its parts divide by zero.
-            part: (length / PARTS as u32).max(Duration::from_millis(1)),
+            part: nanos(length / PARTS as u32).max(nanos(Duration::from_millis(1))),
             parts: [Part::default(); PARTS as usize],
         }
     }
 
     fn number(&self, now: Instant) -> u64 {
-        let parts = now.saturating_duration_since(self.start).as_nanos() / self.part.as_nanos();
+        let parts = nanos(now.saturating_duration_since(self.start)) / self.part;
         // From PARTS on, so that untouched parts are out of the window.
-        u64::try_from(parts).unwrap_or(u64::MAX - PARTS) + PARTS
+        parts + PARTS
     }
 
     pub(super) fn add(&mut self, failed: bool, now: Instant) {

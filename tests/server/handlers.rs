@@ -8,7 +8,7 @@ use mcpd::handler::{Echo, Handler, Handlers};
 use mcpd::message::{Answer, Call, Hosted, Outcome, Work};
 use mcpd::router::document::{Document, RouteSpec};
 use mcpd::router::{handle::Handle, table::Table};
-use mcpd::scheduler::Scheduler;
+use mcpd::scheduler::{Places, Scheduler};
 use mcpd::telemetry::{ConnMetrics, RouteCatalog};
 use mcpd_proto::topic::Pattern;
 use mcpd_proto::{ErrorCode, Frame};
@@ -55,13 +55,18 @@ fn here(
     work: impl Future<Output = Answer<'static>> + Send + 'static,
 ) -> Outcome<'static> {
     let work = Box::pin(work);
-    Outcome::Here(Box::pin(Guest { work, stays }))
+    Outcome::Here(Box::pin(Guest {
+        work,
+        stays,
+        places: None,
+    }))
 }
 
 struct Guest {
     work: Work,
     /// It goes on when it is cancelled.
     stays: bool,
+    places: Option<Places>,
 }
 
 impl Future for Guest {
@@ -75,6 +80,10 @@ impl Future for Guest {
 impl Hosted for Guest {
     fn cancel(self: Pin<&mut Self>) -> bool {
         self.stays
+    }
+
+    fn keep(mut self: Pin<&mut Self>, places: Places) {
+        self.places = Some(places);
     }
 }
 

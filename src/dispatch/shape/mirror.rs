@@ -236,6 +236,8 @@ fn begin(leg: &Leg, copy: &OwnedCall) -> Option<Result<bool, Work>> {
 }
 
 fn admit(leg: &Leg, work: Work, call: &Call<'_>) -> Outcome<'static> {
-    let admitted = leg.admission.admit(work, LOWEST, call.deadline());
+    let admitted = leg
+        .admission
+        .admit(work, LOWEST, call.now(), call.deadline());
     admitted.map_or_else(|instead| instead, |work| Outcome::Later(Box::pin(work)))
 }

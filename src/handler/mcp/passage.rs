@@ -8,6 +8,7 @@ use super::answer;
 use super::links::Links;
 use crate::handler::reach;
 use crate::message::{Answer, Hosted, Work};
+use crate::scheduler::Places;
 use crate::telemetry::{Attempt, CallSpan};
 use crate::upstream::{Fate, Order, Tried, Trip, Try, Upstream};
 use mcpd_client::{Request, Sending, Trace};
@@ -22,6 +23,8 @@ pub(super) struct Passage {
     stage: Stage,
     /// The client has given it up.
     cancelled: bool,
+    /// Dropped last, when nothing of it goes on.
+    places: Option<Places>,
 }
 
 enum Stage {
@@ -47,6 +50,7 @@ impl Passage {
             span,
             stage,
             cancelled: false,
+            places: None,
         }
     }
 
@@ -152,6 +156,10 @@ impl Hosted for Passage {
         sending.cancel();
         self.cancelled = true;
         true
+    }
+
+    fn keep(mut self: Pin<&mut Self>, places: Places) {
+        self.places = Some(places);
     }
 }
 

@@ -3,6 +3,7 @@
 use super::queue::{Item, SpanQueue};
 use super::record::CallSpan;
 use crate::message::Hosted;
+use crate::scheduler::Places;
 use opentelemetry::Context;
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider,
@@ -124,6 +125,10 @@ fn context(span: &CallSpan) -> Context {
 impl<F: Hosted + Unpin> Hosted for Traced<F> {
     fn cancel(self: Pin<&mut Self>) -> bool {
         Pin::new(&mut self.get_mut().work).cancel()
+    }
+
+    fn keep(self: Pin<&mut Self>, places: Places) {
+        Pin::new(&mut self.get_mut().work).keep(places);
     }
 }
 

@@ -3,6 +3,7 @@
 use super::super::routes::RouteStats;
 use crate::message::{Call, Peer};
 use mcpd_proto::{ErrorCode, Kind, Trace};
+use smol_str::SmolStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -126,7 +127,8 @@ pub(crate) struct Record {
     /// `None` for a request whose connection nobody knows any more.
     pub(super) peer: Option<Arc<Peer>>,
     pub(in crate::telemetry) kind: Kind,
-    pub(in crate::telemetry) topic: Box<str>,
+    /// Most fit into it without an allocation.
+    pub(in crate::telemetry) topic: SmolStr,
     pub(in crate::telemetry) body: usize,
     pub(super) priority: u8,
     pub(super) qos: u8,

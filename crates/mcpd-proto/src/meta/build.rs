@@ -117,12 +117,11 @@ impl MetaBuf {
         let len = u16::try_from(value.len()).unwrap_or(u16::MAX).to_be_bytes();
         let head = [tag, len[0], len[1]];
         let at = self.position_after(tag);
-        if at == self.bytes.len() {
-            self.bytes.extend_from_slice(&head);
-            self.bytes.extend_from_slice(value);
-        } else {
-            self.bytes
-                .splice(at..at, head.into_iter().chain(value.iter().copied()));
+        self.bytes.reserve(head.len() + value.len());
+        self.bytes.extend_from_slice(&head);
+        self.bytes.extend_from_slice(value);
+        if let Some(rest) = self.bytes.get_mut(at..) {
+            rest.rotate_right(head.len() + value.len());
         }
         if tag::is_known(tag) {
             self.present |= 1 << tag;
