@@ -98,8 +98,9 @@ unit: tools-cargo-nextest jaeger nats-server promtool control-plane ## Unit and 
 doctest: ## The examples in the documentation only
 	$(CARGO) test --locked --doc --workspace --quiet
 
-dashboards: ## Write dashboards/*.json from their sources
+dashboards: ## Write dashboards/*.json from their sources, and the chart's copies
 	@"$$(tests/support/python)" dashboards/generate
+	@scripts/chart/generate
 
 rules: promtool ## Dashboards, alerts and runbook: do they parse, fit together, and fire when they should?
 	@"$$(tests/support/python)" dashboards/generate --check
