@@ -53,6 +53,17 @@ def await_that(what: str, look, seconds: float, every: float = 0.5):
         time.sleep(every)
 
 
+def await_lasting(what: str, look, lasting: float, seconds: float, every: float = 1.0) -> float:
+    """Waits until there is something true to see for so long without a break, and gives when that began."""
+    until, since = time.monotonic() + seconds, None
+    while since is None or time.monotonic() - since < lasting:
+        since = (since or time.monotonic()) if look() else None
+        if time.monotonic() >= until:
+            raise Failed(f"no {what} that lasts {lasting:g} s within {seconds:g} s")
+        time.sleep(every)
+    return since
+
+
 class Kube:
     """One namespace of the cluster that KUBECONFIG names."""
 
