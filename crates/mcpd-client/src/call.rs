@@ -30,30 +30,40 @@ impl Connection {
     }
 
     /// Sends a request at once; `None` where that cannot be, as it would have to wait for its place or
-    /// for room to write, or the connection takes nothing new: [`Connection::send`] then does it, or says
-    /// why not. The waker of `cx` is woken when there is an answer, of use until `until`; `now` is the time,
+    /// for room to write, the server has asked to move, or the connection takes nothing new:
+    /// [`Connection::send`] then does it, or says why not. The waker of `cx` is woken when there is an answer, of use until `until`; `now` is the time,
     /// read by the caller a moment ago.
     ///
     /// # Errors
     /// Those of [`Connection::send`] that need no waiting.
     pub fn try_send(
-        &self,
+        self,
         request: &Request,
         now: Instant,
         until: Instant,
         cx: &Context<'_>,
     ) -> Option<Result<Sending>> {
         let shared = self.shared();
-        let place = shared.try_place().ok()?;
+        if shared.is_closing() {
+            return None;
+        }
+        if let Err(error) = request.parts.check() {
+            return Some(Err(error));
+        }
         let attempt = Attempt::plain(&request.parts, Some(until));
-        let checked = request.parts.check();
-        let ticket = match checked.and_then(|()| submit(shared, &attempt, now, false, cx)) {
+        let place = shared.try_place().ok()?;
+        let mut exchange = shared.exchange();
+        if exchange.is_leaving() {
+            return None;
+        }
+        let ticket = match exchange.submit(&attempt, now, false, cx.waker()) {
             Ok(ticket) => ticket?,
             Err(error) => return Some(Err(error)),
         };
+        shared.poke_with(exchange);
         place.used();
         Some(Ok(Sending {
-            connection: self.clone(),
+            connection: self,
             ticket: Some(ticket),
         }))
     }

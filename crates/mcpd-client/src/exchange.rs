@@ -124,6 +124,11 @@ impl Exchange {
         self.queued > 0 && self.has_room()
     }
 
+    /// Whether new requests belong elsewhere, if there is an elsewhere.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.ended.is_some() || self.session.is_going_away()
+    }
+
     /// Makes the frame of a request. `Ready(None)` while there is no room for it, or others
     /// wait for some already and this one has not waited its turn.
     pub(crate) fn submit(
@@ -150,7 +155,11 @@ impl Exchange {
             body: &parts.body,
             meta: meta.view(),
         };
-        let seq = self.session.request(&request, self.outbox.head());
+        let (session, head) = (&mut self.session, self.outbox.head());
+        let seq = match parts.is_topic {
+            true => session.request_to_topic(&request, head),
+            false => session.request(&request, head),
+        };
         self.meta = meta;
         let seq = seq?;
         self.outbox.body(&parts.body);

@@ -13,6 +13,18 @@ pub(crate) enum Text {
 }
 
 impl Text {
+    /// Becomes this text, in the memory that is there.
+    pub(crate) fn set(&mut self, text: &str) {
+        if let Text::Short(len, bytes) = self
+            && let (Ok(new), Some(place)) = (u8::try_from(text.len()), bytes.get_mut(..text.len()))
+        {
+            place.copy_from_slice(text.as_bytes());
+            *len = new;
+            return;
+        }
+        *self = text.into();
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         match self {
             Text::Short(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or_default(),
@@ -56,6 +68,9 @@ mod tests {
     fn texts_of_every_length_are_kept() {
         for len in [0, 1, INLINE - 1, INLINE, INLINE + 1, 255, 256, 70_000] {
             let text = "é".repeat(len / 2) + if len % 2 == 1 { "x" } else { "" };
+            let mut kept = Text::from("something else");
+            kept.set(&text);
+            assert_eq!(kept.as_str(), text);
             let kept = Text::from(text.as_str()).clone();
             assert_eq!((kept.as_str(), kept.as_bytes()), (&*text, text.as_bytes()));
             assert_eq!(matches!(kept, Text::Short(..)), len <= INLINE);

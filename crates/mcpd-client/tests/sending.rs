@@ -16,7 +16,8 @@ const LONG: Duration = Duration::from_secs(60);
 
 async fn try_send(connection: &Connection, request: &Request) -> Option<Sending> {
     let now = now();
-    let sending = poll_fn(|cx| Poll::Ready(connection.try_send(request, now, now + LONG, cx)));
+    let sending =
+        poll_fn(|cx| Poll::Ready(connection.clone().try_send(request, now, now + LONG, cx)));
     sending.await.map(Result::unwrap)
 }
 

@@ -1,6 +1,6 @@
 //! How much may be sent again: a server in trouble must not get more to do for being in trouble.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Seconds that are looked back upon. Long enough that a moment with many failures, as when a server
 /// drains, is paid by the quiet before it; short enough that an outage is noticed.
@@ -36,6 +36,8 @@ pub struct Budget {
     settings: BudgetSettings,
     start: Instant,
     seconds: [Second; WINDOW as usize],
+    /// The second that something was counted in last, and when it began and ends.
+    last: (u64, Instant, Instant),
     /// Retries that wait for their pause to be over: a server that makes all clients wait must not
     /// find them all let loose at once.
     waiting: u64,
@@ -55,12 +57,18 @@ impl Budget {
             settings,
             start: now,
             seconds: [Second::default(); WINDOW as usize],
+            last: (0, now, now),
             waiting: 0,
         }
     }
 
     fn second(&mut self, now: Instant) -> &mut Second {
-        let number = self.number(now);
+        let (mut number, from, until) = self.last;
+        if now < from || now >= until {
+            number = self.number(now);
+            let from = self.start + Duration::from_secs(number - WINDOW);
+            self.last = (number, from, from + Duration::from_secs(1));
+        }
         // Below WINDOW.
         let second = &mut self.seconds[(number % WINDOW) as usize];
         if second.number != number {
@@ -110,7 +118,6 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const SETTINGS: BudgetSettings = BudgetSettings {
         ratio: 0.2,

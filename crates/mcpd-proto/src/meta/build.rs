@@ -23,7 +23,12 @@ use std::time::Duration;
 pub struct MetaBuf {
     bytes: Vec<u8>,
     present: u64,
+    /// There may be entries that `present` does not know.
+    has_unknown: bool,
 }
+
+/// Bytes in front of a value: its tag and its length.
+const HEAD: usize = 3;
 
 /// A value that does not fit into a metadata block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -50,13 +55,19 @@ impl MetaBuf {
         MetaBuf {
             bytes: Vec::new(),
             present: 0,
+            has_unknown: false,
         }
     }
 
     /// Empties the block, keeping its memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        self.present = 0;
+        (self.present, self.has_unknown) = (0, false);
+    }
+
+    /// Bytes that it can hold without allocating.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// Whether nothing was set.
@@ -88,6 +99,9 @@ impl MetaBuf {
             return Err(MetaError::Value(tag));
         }
         if tag != tag::HEADER {
+            if self.replace(tag, value) {
+                return Ok(());
+            }
             self.remove(tag);
         } else if self.view().headers().count() >= MAX_HEADERS {
             return Err(MetaError::TooManyHeaders);
@@ -99,39 +113,76 @@ impl MetaBuf {
         } else {
             MAX_META_LEN
         };
-        if self.bytes.len() + 3 + value.len() > max {
+        if self.bytes.len() + HEAD + value.len() > max {
             return Err(MetaError::TooLarge);
         }
         self.insert(tag, value);
         Ok(())
     }
 
-    /// Like `set` for values that are valid by their type; `KEPT_FREE` is there for them.
-    fn put(&mut self, tag: u8, value: &[u8]) {
+    /// Like `set` for values that are valid by their type; `KEPT_FREE` is there for them. Mostly there is nothing
+    /// to be replaced or moved.
+    #[inline]
+    fn put<const N: usize>(&mut self, tag: u8, value: &[u8; N]) {
+        let is_last = !self.has_unknown && tag < 64 && self.present >> tag == 0;
+        if !is_last || self.bytes.len() + HEAD + N > MAX_META_LEN {
+            return self.put_anywhere(tag, value);
+        }
+        self.bytes.reserve(HEAD + N);
+        self.bytes.extend_from_slice(&head(tag, value));
+        self.bytes.extend_from_slice(value);
+        self.present |= 1 << tag;
+    }
+
+    fn put_anywhere(&mut self, tag: u8, value: &[u8]) {
         let kept = self.set(tag, value);
         debug_assert!(kept.is_ok(), "tag {tag:#x} did not fit");
     }
 
     fn insert(&mut self, tag: u8, value: &[u8]) {
-        // At most 64 KiB - 1 by is_valid; AUTH_TOKEN is bounded by the block.
-        let len = u16::try_from(value.len()).unwrap_or(u16::MAX).to_be_bytes();
-        let head = [tag, len[0], len[1]];
+        let head = head(tag, value);
         let at = self.position_after(tag);
         self.bytes.reserve(head.len() + value.len());
         self.bytes.extend_from_slice(&head);
         self.bytes.extend_from_slice(value);
-        if let Some(rest) = self.bytes.get_mut(at..) {
-            rest.rotate_right(head.len() + value.len());
+        let added = head.len() + value.len();
+        if let Some(rest) = self.bytes.get_mut(at..)
+            && rest.len() > added
+        {
+            rest.rotate_right(added);
         }
-        if tag::is_known(tag) {
-            self.present |= 1 << tag;
+        match tag::is_known(tag) {
+            true => self.present |= 1 << tag,
+            false => self.has_unknown = true,
         }
+    }
+
+    /// Puts the value in the place of the one that is there, if that is as long.
+    fn replace(&mut self, tag: u8, value: &[u8]) -> bool {
+        if tag >= 64 || self.present & (1 << tag) == 0 {
+            return false;
+        }
+        let mut at = 0;
+        for (found, old) in self.view().entries() {
+            at += HEAD;
+            if found == tag {
+                let place = at..at + value.len();
+                let fits = old.len() == value.len();
+                let place = self.bytes.get_mut(place).filter(|_| fits);
+                return place.map(|place| place.copy_from_slice(value)).is_some();
+            }
+            at += old.len();
+        }
+        false
     }
 
     /// Offset behind the last entry whose tag is not above `tag`.
     fn position_after(&self, tag: u8) -> usize {
+        if !self.has_unknown && self.present >> tag.min(63) <= 1 {
+            return self.bytes.len();
+        }
         let before = self.view().entries().take_while(|(found, _)| *found <= tag);
-        before.map(|(_, value)| 3 + value.len()).sum()
+        before.map(|(_, value)| HEAD + value.len()).sum()
     }
 
     fn remove(&mut self, tag: u8) {
@@ -289,18 +340,26 @@ impl MetaBuf {
     }
 }
 
+/// What stands in front of a value.
+#[inline]
+fn head(tag: u8, value: &[u8]) -> [u8; HEAD] {
+    // At most 64 KiB - 1 by is_valid; AUTH_TOKEN is bounded by the block.
+    let len = u16::try_from(value.len()).unwrap_or(u16::MAX).to_be_bytes();
+    [tag, len[0], len[1]]
+}
+
 impl Clone for MetaBuf {
     fn clone(&self) -> MetaBuf {
         MetaBuf {
             bytes: self.bytes.clone(),
-            present: self.present,
+            ..*self
         }
     }
 
     /// Into the memory that is there.
     fn clone_from(&mut self, other: &MetaBuf) {
         self.bytes.clone_from(&other.bytes);
-        self.present = other.present;
+        (self.present, self.has_unknown) = (other.present, other.has_unknown);
     }
 }
 
@@ -310,6 +369,7 @@ impl From<Meta<'_>> for MetaBuf {
         MetaBuf {
             bytes: meta.block.to_vec(),
             present: meta.present,
+            has_unknown: true,
         }
     }
 }

@@ -130,6 +130,44 @@ fn unknown_tags_are_skipped_and_may_repeat_but_critical_ones_are_reported() {
 }
 
 proptest! {
+    /// However often and in whatever order tags are set, the block is that of a map.
+    #[test]
+    fn a_block_is_a_sorted_map(
+        known in any::<bool>(),
+        ops in prop::collection::vec((0_u8..6, 0_u8..40), 0..40),
+    ) {
+        let mut meta = MetaBuf::new();
+        if !known {
+            meta = MetaBuf::from(Meta::parse(&[0x3F, 0, 1, 7]).unwrap());
+        }
+        let mut model = std::collections::BTreeMap::new();
+        for (what, n) in ops {
+            let text = "x".repeat(usize::from(n) + 1);
+            match what {
+                0 => meta.set_timeout_ms(n.into()),
+                1 => meta.set_hops(n),
+                2 => meta.set_content_type(&text).unwrap(),
+                3 => meta.set_client_id(&text).unwrap(),
+                4 => meta.set_status(n.into()),
+                _ => meta.set_tracestate(&text).unwrap(),
+            }
+            let value = match what {
+                0 => u32::from(n).to_be_bytes().to_vec(),
+                1 => vec![n],
+                4 => u16::from(n).to_be_bytes().to_vec(),
+                _ => text.into_bytes(),
+            };
+            let tag = [0x03, 0x09, 0x05, 0x20, 0x0B, 0x02][usize::from(what)];
+            model.insert(tag, value);
+        }
+        if !known {
+            model.insert(0x3F, vec![7]);
+        }
+        let entries: Vec<_> = meta.view().entries().map(|(tag, value)| (tag, value.to_vec())).collect();
+        prop_assert_eq!(entries, model.into_iter().collect::<Vec<_>>());
+        prop_assert_eq!(Meta::parse(meta.view().as_bytes()).unwrap(), meta.view());
+    }
+
     #[test]
     fn no_bytes_make_reading_fail_otherwise_than_by_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(meta) = Meta::parse(&bytes) {

@@ -146,6 +146,21 @@ impl Client {
             return Err(SendError::Closed);
         }
         Topic::parse(request.topic)?;
+        self.request_to_topic(request, out)
+    }
+
+    /// The same for a request whose topic is known to be one.
+    ///
+    /// # Errors
+    /// As [`Client::request`], but for the topic: what is none, the server refuses.
+    pub fn request_to_topic(
+        &mut self,
+        request: &Request<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<u16, SendError> {
+        if self.closed.is_some() {
+            return Err(SendError::Closed);
+        }
         let len = request.encoded_len() - HEADER_LEN;
         if len > self.max_payload as usize {
             return Err(SendError::TooLarge {

@@ -16,7 +16,6 @@
 mod budget;
 mod client;
 mod event;
-mod in_flight;
 mod link;
 mod seq_table;
 mod server;
@@ -24,7 +23,6 @@ mod settings;
 
 pub use client::{Client, ClientEvent, Fate, SendError};
 pub use event::{Admitted, ServerEvent};
-pub use in_flight::SeqHasher;
 pub use link::{HeartbeatSettings, LinkReport};
 pub use seq_table::SeqTable;
 pub use server::Server;

@@ -1,8 +1,28 @@
-//! A table by `seq_id` for the side that chooses the numbers.
+//! A table by `seq_id`.
 
-use super::in_flight::SeqHasher;
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Spreads 16-bit numbers over a table. The table is bounded by MAX_IN_FLIGHT, so a peer that picks
+/// its numbers cannot make it slow.
+#[derive(Debug, Default, Clone, Copy)]
+struct SeqHasher(u64);
+
+impl Hasher for SeqHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u16(&mut self, seq: u16) {
+        self.0 = u64::from(seq).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
 
 /// Places of the smallest table.
 const LEAST: usize = 64;
@@ -14,9 +34,10 @@ const MOST: usize = 1 << 16;
 
 /// What belongs to a request, by its `seq_id`.
 ///
-/// Numbers are taken one after the other, so those in flight lie close together and nearly always
-/// have a place of their own in a small table by their low bits: a look-up is a comparison. One that
-/// stays while the others run around it keeps its place; whoever comes to it goes to a map instead.
+/// Whoever chooses numbers mostly takes them one after the other, so those in flight lie close together and
+/// nearly always have a place of their own in a small table by their low bits: a look-up is a comparison. One that
+/// stays while the others run around it keeps its place; whoever comes to it goes to a map instead, and so do the
+/// numbers of a peer that picks them in another way.
 /// Owns no memory before the first entry, and never more than for four times its entries at the
 /// worst moment since it was empty.
 ///
@@ -84,6 +105,18 @@ impl<T> SeqTable<T> {
             Some(Some((found, entry))) if *found == seq => Some(entry),
             _ => self.others.get_mut(&seq),
         }
+    }
+
+    /// Places that there is memory for.
+    pub fn capacity(&self) -> usize {
+        self.places.len()
+    }
+
+    /// All entries, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, &T)> {
+        let placed = self.places.iter().flatten();
+        let placed = placed.map(|(seq, entry)| (*seq, entry));
+        placed.chain(self.others.iter().map(|(seq, entry)| (*seq, entry)))
     }
 
     /// Adds the entry of a number that has none; replaces it otherwise.
@@ -181,13 +214,14 @@ mod tests {
                 prop_assert_eq!(table.contains(seq), map.contains_key(&seq));
                 prop_assert_eq!(table.len(), map.len());
             }
+            let mut looked: Vec<_> = table.iter().map(|(seq, value)| (seq, *value)).collect();
             let mut seen: Vec<_> = table.iter_mut().map(|(seq, value)| (seq, *value)).collect();
             let mut all: Vec<_> = table.into_iter().collect();
             let mut expected: Vec<_> = map.into_iter().collect();
-            for list in [&mut seen, &mut all, &mut expected] {
+            for list in [&mut looked, &mut seen, &mut all, &mut expected] {
                 list.sort_unstable();
             }
-            prop_assert_eq!((&seen, &all), (&expected, &expected));
+            prop_assert_eq!((&looked, &seen, &all), (&expected, &expected, &expected));
         }
     }
 

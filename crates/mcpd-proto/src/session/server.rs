@@ -3,8 +3,8 @@
 use super::Ended;
 use super::budget::Budget;
 use super::event::{Admitted, ServerEvent};
-use super::in_flight::InFlight;
 use super::link::{Link, LinkReport};
+use super::seq_table::SeqTable;
 use super::settings::{ServerSettings, Welcome};
 use crate::code::ErrorCode;
 use crate::deframe::{RawFrame, Rules};
@@ -31,7 +31,7 @@ pub struct Server {
     settings: Arc<ServerSettings>,
     state: State,
     hello_by: Option<Instant>,
-    in_flight: InFlight<()>,
+    in_flight: SeqTable<()>,
     link: Link,
     control: Budget,
     peer_max_payload: u32,
@@ -46,7 +46,7 @@ impl Server {
         Server {
             state: State::Opening,
             hello_by: settings.demand_hello.map(|within| now + within),
-            in_flight: InFlight::new(),
+            in_flight: SeqTable::default(),
             link: Link::new(settings.heartbeat, now),
             control: Budget::new(now),
             peer_max_payload: CLIENT_MAX_PAYLOAD,
@@ -390,6 +390,8 @@ impl Server {
 
     /// Gives memory back that an idle connection does not need.
     pub fn release(&mut self) {
-        self.in_flight.release();
+        if self.in_flight.is_empty() {
+            self.in_flight = SeqTable::default();
+        }
     }
 }
