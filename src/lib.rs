@@ -64,6 +64,7 @@ pub mod app;
 pub mod auth;
 mod background;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod conn;
 pub mod dispatch;

@@ -12,7 +12,9 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::runtime::Handle;
 
 /// No deadline is further away, so that it can be added to the clock: the longest timeout of a route.
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -305,21 +307,35 @@ pub type Work = Pin<Box<dyn Future<Output = Answer<'static>> + Send>>;
 
 /// Work that may run on the thread of the connection itself: it never blocks, and begins at once.
 pub trait Hosted: Future<Output = Answer<'static>> + Send {
+    /// Polls it for the first time. The thread may be one without timers; `time` has them, and is where tasks
+    /// belong. Later polls are made from within it.
+    fn begin(self: Pin<&mut Self>, cx: &mut Context<'_>, time: &Handle) -> Poll<Answer<'static>> {
+        let _on = time.enter();
+        self.poll(cx)
+    }
+
     /// The client has given it up. Gives whether it answers all the same, as soon as what it has begun
     /// elsewhere is over; if not, it is dropped.
     fn cancel(self: Pin<&mut Self>) -> bool;
 
-    /// It has these places at the gates, and must hold them until it is dropped.
-    fn keep(self: Pin<&mut Self>, places: Places);
+    /// Where its places at the gates are put; it holds them until it is dropped.
+    fn places(self: Pin<&mut Self>) -> &mut Places;
+
+    /// Drops it; whoever makes many of its kind may use the memory again.
+    fn recycle(self: Pin<Box<Self>>) {}
 }
 
 impl Hosted for Here {
+    fn begin(self: Pin<&mut Self>, cx: &mut Context<'_>, time: &Handle) -> Poll<Answer<'static>> {
+        self.get_mut().as_mut().begin(cx, time)
+    }
+
     fn cancel(self: Pin<&mut Self>) -> bool {
         self.get_mut().as_mut().cancel()
     }
 
-    fn keep(self: Pin<&mut Self>, places: Places) {
-        self.get_mut().as_mut().keep(places);
+    fn places(self: Pin<&mut Self>) -> &mut Places {
+        self.get_mut().as_mut().places()
     }
 }
 

@@ -190,11 +190,12 @@ fn core<D: Dispatch>(
         identity: None,
     });
     member.mailbox.belongs_to(&peer);
+    let works = Works::new(shared.metrics.in_flight_of_one());
     Core {
         shared,
         settings,
         session,
-        works: Works::default(),
+        works,
         lanes: None,
         peer,
         is_met: false,

@@ -1,7 +1,7 @@
 //! Memory that connections of one thread share, because only one of them runs at a time.
 
 use super::lanes::Lanes;
-use super::work::Table;
+use super::pending::{Desk, Table};
 use std::cell::RefCell;
 
 /// Bytes read at once. One read of a busy connection brings hundreds of small frames; a larger buffer
@@ -19,8 +19,11 @@ const MAX_SPARE_LANES: usize = 16;
 /// Bytes of a lane's buffer above which it is given back rather than kept.
 const MAX_KEPT_LANE: usize = 256 * 1024;
 
-/// Entries of a table of unanswered requests above which it is given back rather than kept.
-const MAX_KEPT_TABLE: usize = 64;
+/// Places of a table of unanswered requests above which it is given back rather than kept.
+const MAX_KEPT_TABLE: usize = 512;
+
+/// Desks of answered requests that a thread keeps for its next ones.
+const MAX_SPARE_DESKS: usize = 256;
 
 type Spares = Vec<Box<Lanes>>;
 
@@ -29,6 +32,7 @@ thread_local! {
     static RECORDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static SPARE: RefCell<Spares> = const { RefCell::new(Vec::new()) };
     static TABLES: RefCell<Vec<Table>> = const { RefCell::new(Vec::new()) };
+    static DESKS: RefCell<Vec<Desk>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Lends the thread's read buffer.
@@ -88,6 +92,24 @@ pub(super) fn give_table_back(table: Table) {
             && table.capacity() <= MAX_KEPT_TABLE
         {
             spare.push(table);
+        }
+    });
+}
+
+/// An empty desk, from the thread's spares if there are any.
+pub(super) fn take_desk() -> Desk {
+    DESKS
+        .with(|spare| spare.try_borrow_mut().ok().and_then(|mut s| s.pop()))
+        .unwrap_or_default()
+}
+
+/// Gives a desk back that is empty.
+pub(super) fn give_desk_back(desk: Desk) {
+    DESKS.with(|spare| {
+        if let Ok(mut spare) = spare.try_borrow_mut()
+            && spare.len() < MAX_SPARE_DESKS
+        {
+            spare.push(desk);
         }
     });
 }

@@ -5,12 +5,13 @@ use super::buffers;
 use super::lanes::Lanes;
 use super::later::stopped;
 use super::mailbox::{Mail, Order};
+use super::pending::{Reply, Stop, Waiting};
 use super::registry::Member;
 use super::settings::ConnSettings;
-use super::work::{Going, Reply, Stop, Waiting, Works};
+use super::work::{Bounds, Going, Works};
 use super::{Dispatch, Refusal, Route};
 use crate::message::{Answer, Call, Certificate, Outcome, OwnedCall, Peer};
-use crate::telemetry::{Batch, ConnMetrics, Record};
+use crate::telemetry::{Batch, ConnMetrics, Record, Tally};
 use mcpd_proto::session::{Admitted, Ended, LinkReport, Server, ServerEvent};
 use mcpd_proto::{ErrorCode, ErrorFrame, GoAwayReason, Kind, MetaBuf, RawFrame, Request};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -160,27 +161,39 @@ impl<D: Dispatch> Core<D> {
                 call: OwnedCall::from(&call),
             };
             let record = Record::new(&call, head.trace, route.stats());
-            let reply = Reply::new(head, record, call.peer, &self.shared.metrics);
+            let reply = Reply::new(head, record, call.peer);
             self.works
                 .wait(reply, request.encoded_len(), topic.as_str(), waiting);
             return self.session.begin(head.seq);
         }
+        let (shared, mailbox) = (&*self.shared, &self.member.mailbox);
+        let bells = &mut self.works.bells;
         let ran = guarded(|| match route.call(&call) {
             Outcome::Now(answer) => Ran::Answered(answer::put(lanes, &head, &answer, peer_max)),
-            outcome => match self.begin(head.seq, outcome, call.deadline()) {
-                Ok(going) => Ran::Later(going),
-                Err(answer) => Ran::Answered(answer::put(lanes, &head, &answer, peer_max)),
-            },
+            outcome => {
+                let deadline = call.deadline();
+                match Self::begin(shared, bells, mailbox, head.seq, outcome, deadline) {
+                    Ok(going) => Ran::Later(going),
+                    Err(answer) => Ran::Answered(answer::put(lanes, &head, &answer, peer_max)),
+                }
+            }
         });
         let code = match ran {
             Some(Ran::Answered(code)) => code,
             Some(Ran::Later(going)) => {
-                let deadline = call.deadline();
-                let record = Record::new(&call, head.trace, route.stats());
-                let reply = Reply::new(head, record, call.peer, &self.shared.metrics);
+                let reply = || {
+                    let record = Record::new(&call, head.trace, route.stats());
+                    Reply::new(head, record, call.peer)
+                };
                 let ordered = route.is_ordered().then(|| topic.as_str());
-                self.works.add(reply, request.encoded_len(), ordered);
-                self.run(head.seq, going, deadline);
+                let bounds = Bounds {
+                    deadline: call.deadline(),
+                    mailbox,
+                    background: &shared.background,
+                };
+                let bytes = request.encoded_len();
+                self.works
+                    .begin(head.seq, reply, bytes, ordered, going, bounds);
                 return self.session.begin(head.seq);
             }
             None => answer::put(lanes, &head, &stopped(None), peer_max),
@@ -189,7 +202,7 @@ impl<D: Dispatch> Core<D> {
         let tracer = &self.shared.metrics.tracer;
         if tracer.tells(code, call.span.is_some(), batch.is_verbose()) {
             let record = Record::new(&call, head.trace, route.stats());
-            tracer.ended(record.end(code, Instant::now()));
+            tracer.ended(record.end(code, Instant::now(), Some(&self.peer)));
         }
     }
 
@@ -223,7 +236,9 @@ impl<D: Dispatch> Core<D> {
                 ..*call
             };
             let record = Record::new(&call, head.trace, stats);
-            metrics.tracer.ended(record.end(code, Instant::now()));
+            metrics
+                .tracer
+                .ended(record.end(code, Instant::now(), Some(&self.peer)));
         }
     }
 
@@ -260,8 +275,10 @@ impl<D: Dispatch> Core<D> {
                     .tracer
                     .tells(code, span.is_some(), batch.is_verbose())
                 {
-                    let record = Record::refused(&self.peer, none, began, span);
-                    metrics.tracer.ended(record.end(code, Instant::now()));
+                    let record = Record::refused(none, began, span);
+                    metrics
+                        .tracer
+                        .ended(record.end(code, Instant::now(), Some(&self.peer)));
                 }
             }
             ServerEvent::Cancel(seq) => {
@@ -306,13 +323,14 @@ impl<D: Dispatch> Core<D> {
     ) -> Result<(), Ended> {
         let background = self.shared.background.clone();
         let _on = background.enter();
+        let mut tally = Tally::default();
         for mail in mail {
             match mail {
                 // Whoever asked may have lost their patience.
                 Mail::Describe(reply) => drop(reply.send(self.describe(now, closing))),
-                Mail::Done(seq, answer) => self.ended(seq, Some(answer), now),
-                Mail::Stopped(seq) => self.ended(seq, None, now),
-                Mail::Woken(seq) => self.woken(seq, now),
+                Mail::Done(seq, answer) => self.ended(seq, Some(answer), now, &mut tally),
+                Mail::Stopped(seq) => self.ended(seq, None, now, &mut tally),
+                Mail::Woken(seq) => self.woken(seq, now, &mut tally),
                 Mail::Order(order) => self.order(order, now),
                 Mail::Decided(_) if closing => {}
                 Mail::Decided(decided) => self.decided(*decided)?,
@@ -363,6 +381,7 @@ impl<D: Dispatch> Core<D> {
     /// The connection must end.
     pub(super) fn on_deadline(&mut self, now: Instant) -> Result<(), Ended> {
         self.expire(now);
+        self.rest();
         let lanes = self.lanes.get_or_insert_with(buffers::take_lanes);
         let session = &mut self.session;
         if let Some(report) = lanes.control(|control| session.on_deadline(now, control))? {
@@ -398,14 +417,23 @@ impl<D: Dispatch> Core<D> {
         lanes.control(|out| frame.encode(out));
     }
 
-    /// Gives memory back that an idle connection does not need.
+    /// Tells how many requests are in flight, and gives memory back that others can use: at the end of a turn.
     #[inline]
     pub(super) fn release(&mut self) {
+        self.works.count();
         if let Some(lanes) = self.lanes.take_if(|lanes| lanes.is_empty()) {
             buffers::give_back(lanes);
         }
         if self.works.is_empty() {
             self.works.release();
+        }
+    }
+
+    /// Gives memory back that an idle connection does not need, and that would be missed between two of
+    /// its requests: to be called now and then.
+    fn rest(&mut self) {
+        if self.works.is_empty() {
+            self.works.bells.release();
             self.session.release();
         }
     }

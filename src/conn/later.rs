@@ -3,11 +3,15 @@
 use super::Dispatch;
 use super::Route;
 use super::answer;
-use super::core::{Core, guarded};
-use super::hosted::Hosted;
-use super::work::{Going, Stop, Waiting};
+use super::core::{Core, Shared, guarded};
+use super::hosted::{Bells, Hosted};
+use super::mailbox::Mailbox;
+use super::pending::{Stop, Waiting};
+use super::work::{Bounds, Going};
 use crate::message::{Answer, Outcome};
+use crate::telemetry::{Record, Tally};
 use mcpd_proto::ErrorCode;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -18,7 +22,9 @@ impl<D: Dispatch> Core<D> {
     /// There is nothing to wait for: the answer.
     #[inline(never)]
     pub(super) fn begin<'a>(
-        &self,
+        shared: &Shared<D>,
+        bells: &mut Bells,
+        mailbox: &Arc<Mailbox>,
         seq: u16,
         outcome: Outcome<'a>,
         deadline: Instant,
@@ -29,28 +35,26 @@ impl<D: Dispatch> Core<D> {
             Outcome::Waiting(work, begun) => return Ok(Going::Beside(work, Some(begun))),
             Outcome::Here(work) => work,
         };
-        let mut work = Hosted::new(work, seq, deadline, &self.member.mailbox);
-        match self.shared.in_time(|| work.poll()) {
-            Poll::Ready(answer) => Err(answer.unwrap_or_else(|| stopped(None))),
+        let mut work = Hosted::new(work, seq, deadline, bells, mailbox);
+        match work.begin(&shared.background) {
             Poll::Pending => Ok(Going::Here(work)),
+            Poll::Ready(answer) => {
+                work.end(bells);
+                Err(answer.unwrap_or_else(|| stopped(None)))
+            }
         }
     }
 
-    pub(super) fn run(&mut self, seq: u16, going: Going, deadline: Instant) {
-        let mailbox = &self.member.mailbox;
-        self.works
-            .run(seq, going, deadline, mailbox, &self.shared.background);
-    }
-
     /// Work that this connection runs can go on. To be called where it finds its timers.
-    pub(super) fn woken(&mut self, seq: u16, now: Instant) {
+    pub(super) fn woken(&mut self, seq: u16, now: Instant, tally: &mut Tally) {
         if let Poll::Ready(answer) = self.works.poll(seq) {
-            self.ended(seq, answer, now);
+            self.ended(seq, answer, now, tally);
         }
     }
 
     /// Ends the work that this connection runs and whose time is over: it may have a word to say.
     pub(super) fn expire(&mut self, now: Instant) {
+        let mut tally = Tally::default();
         for seq in self.works.overdue(now) {
             let works = &mut self.works;
             let last = self.shared.in_time(|| works.poll(seq));
@@ -59,30 +63,37 @@ impl<D: Dispatch> Core<D> {
                 Poll::Ready(answer) => answer,
                 Poll::Pending => Some(late()),
             };
-            self.ended(seq, answer, now);
+            self.ended(seq, answer, now, &mut tally);
         }
     }
 
     /// The work on `seq` has ended: answers it, and starts those that waited for it.
-    pub(super) fn ended(&mut self, seq: u16, answer: Option<Answer<'static>>, now: Instant) {
+    pub(super) fn ended(
+        &mut self,
+        seq: u16,
+        answer: Option<Answer<'static>>,
+        now: Instant,
+        tally: &mut Tally,
+    ) {
         let mut ended = Some((seq, answer));
         while let Some((seq, answer)) = ended.take() {
-            let Some((reply, stop, next)) = self.works.end(seq) else {
+            let Some(over) = self.works.end(seq) else {
                 return;
             };
             self.session.finish(seq);
-            let answer = answer.unwrap_or_else(|| stopped(stop));
+            let Some(reply) = over.reply() else { return };
+            let answer = answer.unwrap_or_else(|| stopped(over.stop));
             let peer_max = self.session.peer_max_payload();
             let code = answer::put(self.lanes(), &reply.head, &answer, peer_max);
-            let (record, tracer) = (reply.record, &self.shared.metrics.tracer);
+            let (record, tracer) = (&reply.record, &self.shared.metrics.tracer);
             let time = now.saturating_duration_since(record.received);
-            record.stats.record(code, time, 1);
-            if tracer.tells(code, record.span.is_some(), tracer.is_verbose())
-                || tracer.is_slow(time)
-            {
-                // Work that was seen through just now has ended later than `now`, and its span lies in this one.
-                tracer.ended(record.end(code, Instant::now()));
-            }
+            tally.add(&record.stats, code, time);
+            let tells = tracer.tells(code, record.span.is_some(), tracer.is_verbose());
+            let next =
+                over.answered((tells || tracer.is_slow(time)).then_some(|record: Record| {
+                    // Work that was seen through just now has ended later than `now`, and its span lies in this one.
+                    tracer.ended(record.end(code, Instant::now(), Some(&self.peer)));
+                }));
             ended = next.and_then(|waiting| self.start(&waiting, now));
         }
     }
@@ -102,9 +113,16 @@ impl<D: Dispatch> Core<D> {
             let text = "its time was over before its turn came";
             return Some((*seq, Some(Answer::error(ErrorCode::EXPIRED, text))));
         }
-        match guarded(|| self.begin(*seq, route.call(&call), deadline)) {
+        let (shared, mailbox) = (&*self.shared, &self.member.mailbox);
+        let bells = &mut self.works.bells;
+        match guarded(|| Self::begin(shared, bells, mailbox, *seq, route.call(&call), deadline)) {
             Some(Ok(going)) => {
-                self.run(*seq, going, deadline);
+                let bounds = Bounds {
+                    deadline,
+                    mailbox,
+                    background: &shared.background,
+                };
+                self.works.run(*seq, going, bounds);
                 None
             }
             Some(Err(answer)) => Some((*seq, Some(answer.into_owned()))),

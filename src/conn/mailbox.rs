@@ -51,6 +51,9 @@ pub enum Order {
     Cut,
 }
 
+/// Pieces of mail that there is room for at first: mostly some come together.
+const FIRST: usize = 16;
+
 #[derive(Debug, Default)]
 struct Inner {
     mail: Vec<Mail>,
@@ -98,6 +101,9 @@ impl Mailbox {
     pub(super) fn send(&self, mail: Mail) {
         let waker = {
             let mut inner = self.inner();
+            if inner.mail.capacity() == 0 {
+                inner.mail.reserve(FIRST);
+            }
             inner.mail.push(mail);
             self.has_mail.store(true, Ordering::Release);
             match std::mem::replace(&mut inner.woken, true) {

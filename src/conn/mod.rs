@@ -18,6 +18,7 @@ mod lanes;
 mod later;
 mod listener;
 mod mailbox;
+mod pending;
 mod phase;
 mod proxy;
 mod registry;

@@ -1,69 +1,18 @@
 //! Requests whose answer comes later: their tasks, and the order in which they may run.
 
-use super::answer::Head;
 use super::buffers;
-use super::hosted::Hosted;
+use super::hosted::{Bells, Hosted};
 use super::later::TOO_LATE;
 use super::mailbox::{Mail, Mailbox};
-use crate::message::{Answer, Begun, InFlight as Place, OwnedCall, Peer, Work};
-use crate::telemetry::{ConnMetrics, InFlight, Record};
+use super::pending::{Over, Pending, Reply, Run, Stop, Table, Waiting};
+use crate::message::{Answer, Begun, Work};
+use crate::telemetry::InFlight;
 use mcpd_proto::ErrorCode;
-use mcpd_proto::session::SeqHasher;
 use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
-
-/// How an answer is put together once it is there.
-#[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) head: Head,
-    /// What its counts, its span and its log line will tell.
-    pub(super) record: Record,
-    _counted: InFlight,
-    /// Among the requests that its sender may have under way.
-    _place: Option<Place>,
-}
-
-impl Reply {
-    pub(super) fn new(head: Head, record: Record, peer: &Peer, metrics: &ConnMetrics) -> Reply {
-        let _place = peer.identity.as_ref().map(|identity| identity.enter());
-        Reply {
-            head,
-            record,
-            _counted: metrics.begin(),
-            _place,
-        }
-    }
-}
-
-/// Why work was stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
-    /// The client gave up.
-    Cancelled,
-    /// The server cannot wait any longer.
-    Cut,
-    /// The same, and the work had not begun.
-    NoTurn,
-}
-
-/// An unanswered request.
-#[derive(Debug)]
-pub(super) struct Pending {
-    reply: Reply,
-    /// Bytes of the request, which its work holds.
-    bytes: usize,
-    run: Run,
-    /// Present when its work may have to wait for its place.
-    begun: Option<Begun>,
-    /// The topic whose order it keeps.
-    ordered: Option<Arc<str>>,
-    stop: Option<Stop>,
-}
 
 /// Work that was begun, or is to begin.
 pub(super) enum Going {
@@ -73,28 +22,15 @@ pub(super) enum Going {
     Here(Hosted),
 }
 
-/// Where the work on a request is.
-#[derive(Debug)]
-enum Run {
-    /// It waits for its turn.
-    Waits,
-    /// A task of its own.
-    Beside(AbortHandle),
-    /// The connection runs it.
-    Here(Hosted),
-    /// It was stopped.
-    Over,
-}
-
-/// Unanswered requests by their number.
-pub(super) type Table = HashMap<u16, Pending, BuildHasherDefault<SeqHasher>>;
-
-/// A call that waits until an earlier one to its topic is answered.
-#[derive(Debug)]
-pub(super) struct Waiting<R> {
-    pub(super) seq: u16,
-    pub(super) route: R,
-    pub(super) call: OwnedCall,
+/// What work is bound to.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds<'a> {
+    /// When it must be answered.
+    pub(super) deadline: Instant,
+    /// Where tasks tell of their end…
+    pub(super) mailbox: &'a Arc<Mailbox>,
+    /// …and where they run.
+    pub(super) background: &'a Handle,
 }
 
 /// The unanswered requests of one connection.
@@ -102,24 +38,45 @@ pub(super) struct Waiting<R> {
 pub(super) struct Works<R> {
     pending: Table,
     /// By topic: one that runs, and those behind it.
-    ordered: HashMap<Arc<str>, VecDeque<Waiting<R>>>,
+    ordered: HashMap<Arc<str>, VecDeque<Box<Waiting<R>>>>,
     bytes: usize,
     /// Not after the first deadline of work that the connection runs.
     due: Option<Instant>,
+    pub(super) bells: Bells,
+    counted: InFlight,
 }
 
-impl<R> Default for Works<R> {
-    fn default() -> Works<R> {
+impl<R> Works<R> {
+    pub(super) fn new(counted: InFlight) -> Works<R> {
         Works {
             pending: Table::default(),
             ordered: HashMap::new(),
             bytes: 0,
             due: None,
+            bells: Bells::default(),
+            counted,
         }
     }
-}
 
-impl<R> Works<R> {
+    /// Stops all work, as there is nobody to answer.
+    pub(super) fn abandon(&mut self) {
+        for pending in self.pending.iter().filter_map(|(_, desk)| desk.get()) {
+            if let Run::Beside(task) = &pending.run {
+                task.abort();
+            }
+        }
+        self.pending = Table::default();
+        self.ordered = HashMap::new();
+        (self.bytes, self.due) = (0, None);
+        self.count();
+    }
+
+    /// Tells how many requests there are, if that has changed.
+    #[inline]
+    pub(super) fn count(&mut self) {
+        self.counted.set(self.pending.len());
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
@@ -142,55 +99,81 @@ impl<R> Works<R> {
         self.ordered.contains_key(topic)
     }
 
-    /// Notes a request whose work is to be [run](Works::run).
-    pub(super) fn add(&mut self, reply: Reply, bytes: usize, ordered: Option<&str>) {
+    /// Notes a request, and [sees to](Works::run) its work.
+    #[inline(always)]
+    pub(super) fn begin(
+        &mut self,
+        seq: u16,
+        reply: impl FnOnce() -> Reply,
+        bytes: usize,
+        ordered: Option<&str>,
+        going: Going,
+        bounds: Bounds<'_>,
+    ) {
+        let (run, begun) = self.launch(seq, going, bounds);
+        self.add(seq, reply, bytes, ordered, run, begun);
+    }
+
+    /// The reply is made where it is kept.
+    #[inline(always)]
+    fn add(
+        &mut self,
+        seq: u16,
+        reply: impl FnOnce() -> Reply,
+        bytes: usize,
+        ordered: Option<&str>,
+        run: Run,
+        begun: Option<Begun>,
+    ) {
         let ordered = ordered.map(Arc::<str>::from);
         if let Some(topic) = &ordered {
             self.ordered.entry(Arc::clone(topic)).or_default();
         }
         self.bytes += bytes;
-        let seq = reply.head.seq;
         if self.pending.capacity() == 0 {
             self.pending = buffers::take_table();
         }
-        self.pending.insert(
-            seq,
-            Pending {
-                reply,
-                bytes,
-                run: Run::Waits,
-                begun: None,
-                ordered,
-                stop: None,
-            },
-        );
+        let mut desk = buffers::take_desk();
+        desk.put(Pending {
+            reply: reply(),
+            bytes,
+            run,
+            begun,
+            ordered,
+            stop: None,
+        });
+        self.pending.insert(seq, desk);
     }
 
     /// Notes a request that waits for its turn.
     pub(super) fn wait(&mut self, reply: Reply, bytes: usize, topic: &str, waiting: Waiting<R>) {
-        self.add(reply, bytes, Some(topic));
+        let seq = reply.head.seq;
+        self.add(seq, || reply, bytes, Some(topic), Run::Waits, None);
         if let Some(queue) = self.ordered.get_mut(topic) {
-            queue.push_back(waiting);
+            queue.push_back(Box::new(waiting));
         }
     }
 
-    /// Sees to the work of a request that was added; it must be answered by `deadline`. What does not
-    /// go on here starts on `background`.
-    pub(super) fn run(
-        &mut self,
-        seq: u16,
-        going: Going,
-        deadline: Instant,
-        mailbox: &Arc<Mailbox>,
-        background: &Handle,
-    ) {
-        let Some(pending) = self.pending.get_mut(&seq) else {
-            return;
-        };
+    /// Sees to the work of a request that has waited.
+    pub(super) fn run(&mut self, seq: u16, going: Going, bounds: Bounds<'_>) {
+        let (run, begun) = self.launch(seq, going, bounds);
+        if let Some(pending) = self.find(seq) {
+            (pending.run, pending.begun) = (run, begun);
+        }
+    }
+
+    /// What does not go on here starts on `background`.
+    #[inline(always)]
+    fn launch(&mut self, seq: u16, going: Going, bounds: Bounds<'_>) -> (Run, Option<Begun>) {
+        let Bounds {
+            deadline,
+            mailbox,
+            background,
+        } = bounds;
         match going {
             Going::Here(work) => {
                 self.due = Some(self.due.map_or(deadline, |due| due.min(deadline)));
-                pending.run = Run::Here(work);
+                (Run::Here(work), None)
             }
             Going::Beside(work, begun) => {
                 let completion = Completion {
@@ -199,7 +182,7 @@ impl<R> Works<R> {
                     mailbox: Arc::clone(mailbox),
                 };
                 let task = background.spawn(run(work, deadline, completion));
-                (pending.run, pending.begun) = (Run::Beside(task.abort_handle()), begun);
+                (Run::Beside(task.abort_handle()), begun)
             }
         }
     }
@@ -207,7 +190,7 @@ impl<R> Works<R> {
     /// Lets the work on a request go on that was woken; `Ready` when it is to be
     /// [ended](Works::end), by its answer or because it broke.
     pub(super) fn poll(&mut self, seq: u16) -> Poll<Option<Answer<'static>>> {
-        match self.pending.get_mut(&seq).map(|pending| &mut pending.run) {
+        match self.find(seq).map(|pending| &mut pending.run) {
             Some(Run::Here(work)) => work.poll(),
             // It was stopped, and another request may have its number by now.
             _ => Poll::Pending,
@@ -227,13 +210,13 @@ impl<R> Works<R> {
         }
         self.due = None;
         let mut over = Vec::new();
-        for (seq, pending) in &self.pending {
-            let Run::Here(work) = &pending.run else {
+        for (seq, desk) in self.pending.iter() {
+            let Some(Run::Here(work)) = desk.get().map(|pending| &pending.run) else {
                 continue;
             };
             let deadline = work.deadline();
             match deadline <= now {
-                true => over.push(*seq),
+                true => over.push(seq),
                 false => self.due = Some(self.due.map_or(deadline, |due| due.min(deadline))),
             }
         }
@@ -243,7 +226,7 @@ impl<R> Works<R> {
     /// Asks for the work on `seq` to stop. Work that runs reports when it has; for a request that
     /// still waits for its turn the mail comes at once, as there is nothing to wait for.
     pub(super) fn stop(&mut self, seq: u16, why: Stop, mailbox: &Mailbox) {
-        let Some(pending) = self.pending.get_mut(&seq) else {
+        let Some(pending) = self.pending.get_mut(seq).and_then(|desk| desk.get_mut()) else {
             return;
         };
         // Work that was cancelled may still wait for what it has begun; nobody waits when all is cut.
@@ -280,25 +263,34 @@ impl<R> Works<R> {
 
     /// Asks for all work to stop.
     pub(super) fn stop_all(&mut self, why: Stop, mailbox: &Mailbox) {
-        let all: Vec<u16> = self.pending.keys().copied().collect();
+        let all: Vec<u16> = self.pending.iter().map(|(seq, _)| seq).collect();
         for seq in all {
             self.stop(seq, why, mailbox);
         }
     }
 
-    /// The work on `seq` has ended: how to answer it, why it was stopped if it was, and who is next
-    /// on its topic.
-    pub(super) fn end(&mut self, seq: u16) -> Option<(Reply, Option<Stop>, Option<Waiting<R>>)> {
-        let pending = self.pending.remove(&seq)?;
+    fn find(&mut self, seq: u16) -> Option<&mut Pending> {
+        self.pending.get_mut(seq)?.get_mut()
+    }
+
+    /// The work on `seq` has ended.
+    #[inline(always)]
+    pub(super) fn end(&mut self, seq: u16) -> Option<Over<R>> {
+        let mut desk = self.pending.remove(seq)?;
+        let pending = desk.get_mut()?;
         self.bytes -= pending.bytes;
         let ran = !matches!(pending.run, Run::Waits);
-        let waited = pending.begun.is_some_and(|begun| !begun.is_set());
+        if let Run::Here(work) = std::mem::replace(&mut pending.run, Run::Over) {
+            work.end(&mut self.bells);
+        }
+        let waited = pending.begun.as_ref().is_some_and(|begun| !begun.is_set());
         let stop = match pending.stop {
             Some(Stop::Cut) if waited || !ran => Some(Stop::NoTurn),
             stop => stop,
         };
         let next = pending
             .ordered
+            .take()
             .filter(|_| ran || pending.stop.is_none())
             .and_then(|topic| {
                 let next = self.ordered.get_mut(&topic).and_then(VecDeque::pop_front);
@@ -310,18 +302,14 @@ impl<R> Works<R> {
         if self.pending.is_empty() {
             self.due = None;
         }
-        Some((pending.reply, stop, next))
+        Some(Over { desk, stop, next })
     }
 }
 
 impl<R> Drop for Works<R> {
-    /// A connection that is gone has nobody to answer: its work stops.
+    /// So it is when the connection is gone.
     fn drop(&mut self) {
-        for pending in self.pending.values() {
-            if let Run::Beside(task) = &pending.run {
-                task.abort();
-            }
-        }
+        self.abandon();
     }
 }
 

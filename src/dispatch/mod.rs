@@ -246,13 +246,12 @@ impl BoundRoute {
                 let placed = gates.admit(Traced::new(work, span), priority, now, deadline);
                 placed.map(|work| Outcome::Later(Box::pin(work)))
             }
-            (Outcome::Here(work), span) => {
-                let work: Here = match span {
-                    None => work,
-                    Some(span) => Box::pin(Traced::new(work, span)),
-                };
-                let placed = gates.admit(work, priority, now, deadline);
-                placed.map(|placed| Outcome::Here(placed.into_work()))
+            (Outcome::Here(work), None) => {
+                return gates.admit_here(work, priority, now, deadline);
+            }
+            (Outcome::Here(work), Some(span)) => {
+                let work: Here = Box::pin(Traced::new(work, span));
+                return gates.admit_here(work, priority, now, deadline);
             }
             // A handler that lets its work wait knows of nobody else who does.
             (other, _) => return other,

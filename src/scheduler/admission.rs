@@ -16,10 +16,9 @@ pub struct Admission {
     metrics: Arc<QueueMetrics>,
 }
 
-/// Places that one request holds, or waits for.
+/// Places that one request holds and waits for more of.
 struct Way {
-    gates: Arc<[Arc<Gate>]>,
-    metrics: Arc<QueueMetrics>,
+    admission: Admission,
     priority: u8,
     entered: Instant,
     places: Places,
@@ -47,7 +46,7 @@ impl Places {
 /// Work that has its places; they are free again when it is dropped.
 pub struct Placed<W> {
     work: W,
-    places: Places,
+    _places: Places,
 }
 
 impl<W: Future + Unpin> Future for Placed<W> {
@@ -55,15 +54,6 @@ impl<W: Future + Unpin> Future for Placed<W> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<W::Output> {
         Pin::new(&mut self.work).poll(cx)
-    }
-}
-
-impl Placed<Here> {
-    /// The work itself, which holds its places.
-    pub fn into_work(self) -> Here {
-        let Placed { mut work, places } = self;
-        work.as_mut().keep(places);
-        work
     }
 }
 
@@ -101,66 +91,109 @@ impl Admission {
     where
         W: Future<Output = Answer<'static>> + Send + 'static,
     {
-        let mut way = Way {
-            gates: Arc::clone(&self.gates),
-            metrics: Arc::clone(&self.metrics),
-            priority,
-            entered: now,
-            places: Places::default(),
-        };
-        match way.go_on(way.entered) {
+        let mut places = Places::default();
+        match self.go_on(&mut places, priority, now) {
             Step::Refused(shed) => Err(Outcome::Now(overloaded(shed))),
-            Step::Through => Ok(Placed {
-                work,
-                places: way.arrived(Duration::ZERO),
-            }),
+            Step::Through => {
+                self.metrics.waited(priority, Duration::ZERO);
+                Ok(Placed {
+                    work,
+                    _places: places,
+                })
+            }
+            Step::Wait(ticket) => Err(self.queue(work, places, ticket, priority, (now, deadline))),
+        }
+    }
+
+    /// The same for work that can be hosted, which is given its places where it is.
+    #[inline]
+    pub fn admit_here(
+        &self,
+        mut work: Here,
+        priority: u8,
+        now: Instant,
+        deadline: Instant,
+    ) -> Outcome<'static> {
+        match self.go_on(work.as_mut().places(), priority, now) {
+            Step::Through => {
+                self.metrics.waited(priority, Duration::ZERO);
+                Outcome::Here(work)
+            }
+            Step::Refused(shed) => {
+                work.recycle();
+                Outcome::Now(overloaded(shed))
+            }
             Step::Wait(ticket) => {
-                let begun = Begun::default();
-                let begins = begun.clone();
-                let work = Box::pin(async move {
-                    match way.wait(ticket, deadline).await {
-                        Ok(_places) => {
-                            begins.set();
-                            work.await
-                        }
-                        Err(Unserved::Shed(shed)) => overloaded(shed),
-                        Err(Unserved::Expired) => expired(),
-                    }
-                });
-                Err(Outcome::Waiting(work, begun))
+                let places = std::mem::take(work.as_mut().places());
+                self.queue(work, places, ticket, priority, (now, deadline))
             }
         }
     }
-}
 
-impl Way {
+    /// Lets work wait for the place that `ticket` stands for, and go on from there.
+    #[cold]
+    fn queue<W>(
+        &self,
+        work: W,
+        places: Places,
+        ticket: Ticket,
+        priority: u8,
+        (entered, deadline): (Instant, Instant),
+    ) -> Outcome<'static>
+    where
+        W: Future<Output = Answer<'static>> + Send + 'static,
+    {
+        let way = Way {
+            admission: self.clone(),
+            priority,
+            entered,
+            places,
+        };
+        let begun = Begun::default();
+        let begins = begun.clone();
+        let work = Box::pin(async move {
+            match way.wait(ticket, deadline).await {
+                Ok(_places) => {
+                    begins.set();
+                    work.await
+                }
+                Err(Unserved::Shed(shed)) => overloaded(shed),
+                Err(Unserved::Expired) => expired(),
+            }
+        });
+        Outcome::Waiting(work, begun)
+    }
+
     /// Goes as far as there are free places.
-    fn go_on(&mut self, now: Instant) -> Step {
-        while let Some(gate) = self.gates.get(self.places.taken) {
-            match gate.enter(self.priority, now) {
-                Entered::Admitted(permit) => self.places.take(permit),
+    fn go_on(&self, places: &mut Places, priority: u8, now: Instant) -> Step {
+        while let Some(gate) = self.gates.get(places.taken) {
+            match gate.enter(priority, now) {
+                Entered::Admitted(permit) => places.take(permit),
                 Entered::Waiting(ticket) => return Step::Wait(ticket),
                 Entered::Refused(shed) => return Step::Refused(shed),
             }
         }
         Step::Through
     }
+}
 
-    /// The places at all gates; the wait is over.
-    fn arrived(self, waited: Duration) -> Places {
-        self.metrics.waited(self.priority, waited);
-        self.places
-    }
-
+impl Way {
     async fn wait(mut self, ticket: Ticket, deadline: Instant) -> Result<Places, Unserved> {
         let mut ticket = ticket;
         loop {
             self.places.take(ticket.wait(deadline.into()).await?);
             let now = Instant::now();
-            ticket = match self.go_on(now) {
+            let Way {
+                admission,
+                priority,
+                entered,
+                places,
+            } = &mut self;
+            ticket = match admission.go_on(places, *priority, now) {
                 Step::Through => {
-                    let waited = now.saturating_duration_since(self.entered);
-                    return Ok(self.arrived(waited));
+                    let waited = now.saturating_duration_since(*entered);
+                    admission.metrics.waited(*priority, waited);
+                    return Ok(self.places);
                 }
                 Step::Wait(ticket) => ticket,
                 Step::Refused(shed) => return Err(Unserved::Shed(shed)),

@@ -2,6 +2,7 @@
 
 use super::headroom::Headroom;
 use super::queue::{Pushed, Queue};
+use crate::clock;
 use crate::telemetry::{QueueMetrics, ShedReason};
 use std::future::Future;
 use std::pin::Pin;
@@ -186,7 +187,7 @@ impl Gate {
 
     fn release(self: &Arc<Self>, priority: u8, since: Option<Instant>) {
         let mut state = self.lock();
-        state.end(priority, since, Instant::now());
+        state.end(priority, since, clock::now());
         let is_wanted = state.queue.len() > 0;
         drop(state);
         if is_wanted {

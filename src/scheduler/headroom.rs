@@ -19,6 +19,8 @@ pub(super) struct Headroom {
     peak: [usize; LANES],
     peak_before: [usize; LANES],
     since: Instant,
+    /// When that is remembered as what was before.
+    until: Instant,
 }
 
 impl Headroom {
@@ -28,6 +30,7 @@ impl Headroom {
             peak: [0; LANES],
             peak_before: [0; LANES],
             since: now,
+            until: now + WINDOW,
         }
     }
 
@@ -45,14 +48,14 @@ impl Headroom {
     }
 
     fn pass_time(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.since);
-        if passed < WINDOW {
+        if now < self.until {
             return;
         }
+        let passed = now.saturating_duration_since(self.since);
         let stale = passed >= WINDOW * 2;
         self.peak_before = if stale { self.running } else { self.peak };
         self.peak = self.running;
-        self.since = now;
+        (self.since, self.until) = (now, now + WINDOW);
     }
 
     /// Places of `limit` that a request of this priority has to leave free.

@@ -124,6 +124,9 @@ impl<T> Queue<T> {
     /// The priority whose turn it is: of those that wait and that `may` have it, the one whose time
     /// came first, the higher of two.
     pub(super) fn turn(&self, may: impl Fn(u8) -> bool) -> Option<u8> {
+        if self.len == 0 {
+            return None;
+        }
         let waiting = (0..LANES).rev().filter(|at| {
             let lane = &self.lanes[*at];
             !lane.waiting.is_empty() && may(*at as u8)

@@ -4,7 +4,7 @@ use super::conn::{ConnMetrics, KINDS, kind_at};
 use super::routes::RouteStats;
 use mcpd_proto::{ErrorCode, RawFrame};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Different routes and codes of one batch that are summed before they are flushed.
 const RUNS: usize = 4;
@@ -170,5 +170,39 @@ impl<'t> Batch<'t> {
             }
         }
         self.used = 0;
+    }
+}
+/// Answers that come together and are alike, counted in one go likewise.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    alike: Option<(Arc<RouteStats>, Option<ErrorCode>, Duration)>,
+    n: u64,
+}
+
+impl Tally {
+    /// Counts an answer with this code that took this time.
+    #[inline]
+    pub(crate) fn add(&mut self, stats: &Arc<RouteStats>, code: Option<ErrorCode>, time: Duration) {
+        if let Some((last, of, took)) = &self.alike
+            && Arc::ptr_eq(last, stats)
+            && (*of, *took) == (code, time)
+        {
+            self.n += 1;
+            return;
+        }
+        self.flush();
+        (self.alike, self.n) = (Some((Arc::clone(stats), code, time)), 1);
+    }
+
+    fn flush(&mut self) {
+        if let Some((stats, code, time)) = self.alike.take() {
+            stats.record(code, time, self.n);
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.flush();
     }
 }

@@ -346,10 +346,12 @@ impl ConnMetrics {
         self.frames_out.add(bytes, frames);
     }
 
-    /// Notes a request that is answered later, until the guard is dropped.
-    pub(crate) fn begin(&self) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(&self.in_flight))
+    /// Counts the requests of one connection that are answered later.
+    pub(crate) fn in_flight_of_one(&self) -> InFlight {
+        InFlight {
+            all: Arc::clone(&self.in_flight),
+            counted: 0,
+        }
     }
 
     /// Requests that are being worked on.
@@ -376,12 +378,28 @@ impl ConnMetrics {
     }
 }
 
-/// Counts a request as in flight while it lives.
+/// Requests of one connection that are in flight, counted among all; none is when it is dropped.
 #[derive(Debug)]
-pub(crate) struct InFlight(Arc<AtomicU64>);
+pub(crate) struct InFlight {
+    all: Arc<AtomicU64>,
+    counted: u64,
+}
+
+impl InFlight {
+    /// So many are: to be told at the end of each turn of the connection.
+    #[inline]
+    pub(crate) fn set(&mut self, now: usize) {
+        let (now, before) = (now as u64, std::mem::replace(&mut self.counted, now as u64));
+        if now != before {
+            // Modulo 2^64, so that it may be less.
+            self.all
+                .fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.set(0);
     }
 }

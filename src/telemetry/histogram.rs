@@ -111,6 +111,11 @@ impl<S: Scale> Histogram<S> {
     #[inline]
     pub(super) fn record(&self, time: Duration, n: u64) {
         let ns = saturating_ns(time);
+        if ns == 0 {
+            // Nothing is added to the sum: waits are mostly none.
+            self.buckets[0].fetch_add(n, Ordering::Relaxed);
+            return;
+        }
         let at = S::BOUNDS.partition_point(|bound| *bound < ns);
         self.buckets[at].fetch_add(n, Ordering::Relaxed);
         self.sum_ns

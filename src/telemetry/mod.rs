@@ -27,7 +27,7 @@ mod upstream;
 pub(crate) mod watched;
 
 pub(crate) use auth::{AuthLog, AuthMethod, AuthResult, Decision};
-pub(crate) use batch::{Batch, FrameCounts};
+pub(crate) use batch::{Batch, FrameCounts, Tally};
 pub use catalog::{METRICS, Metric, MetricGroup, MetricKind, Values};
 pub use conn::ConnMetrics;
 pub(crate) use conn::{CloseReason, InFlight, Rejected};

@@ -5,7 +5,7 @@ use super::balance;
 use super::breaker::{Breaker, BreakerSettings, BreakerState, Pass, Verdict};
 use super::ejection::{Ejection, EjectionSettings, Place};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -40,15 +40,16 @@ pub struct Endpoint<T> {
     /// What leads there.
     pub transport: T,
     pub(super) key: u64,
+    /// Changed under the lock of `health` only; others may look.
     in_flight: AtomicUsize,
-    attempts: AtomicU64,
-    failures: AtomicU64,
     health: Mutex<Health>,
 }
 
 struct Health {
     breaker: Breaker,
     ejection: Ejection,
+    attempts: u64,
+    failures: u64,
 }
 
 /// An endpoint as operators see it.
@@ -90,14 +91,14 @@ impl<T: Transport> Endpoint<T> {
         let health = Health {
             breaker: Breaker::new(breaker, now),
             ejection: Ejection::new(ejection, now),
+            attempts: 0,
+            failures: 0,
         };
         Endpoint {
             addr,
             transport,
             key: balance::key_of_addr(addr),
             in_flight: AtomicUsize::new(0),
-            attempts: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
             health: Mutex::new(health),
         }
     }
@@ -131,11 +132,17 @@ impl<T: Transport> Endpoint<T> {
         self.health().breaker.state(now)
     }
 
-    /// Begins an attempt, unless the breaker has been shut meanwhile.
+    /// Begins an attempt, unless it was taken out or its breaker shut meanwhile.
     pub(super) fn enter(self: &Arc<Self>, now: Instant) -> Option<Visit<T>> {
-        let pass = self.health().breaker.enter(now)?;
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.attempts.fetch_add(1, Ordering::Relaxed);
+        let mut health = self.health();
+        if health.ejection.place(now) != Place::In {
+            return None;
+        }
+        let pass = health.breaker.enter(now)?;
+        health.attempts += 1;
+        self.in_flight
+            .store(self.in_flight() + 1, Ordering::Relaxed);
+        drop(health);
         Some(Visit {
             endpoint: Arc::clone(self),
             pass: Some(pass),
@@ -158,18 +165,16 @@ impl<T: Transport> Endpoint<T> {
     }
 
     pub(super) fn view(&self, now: Instant) -> EndpointView {
-        let (breaker, place) = {
-            let health = self.health();
-            (health.breaker.state(now), health.ejection.place(now))
-        };
+        let connections = self.transport.connections();
+        let health = self.health();
         EndpointView {
             addr: self.addr,
             in_flight: self.in_flight(),
-            attempts: self.attempts.load(Ordering::Relaxed),
-            failures: self.failures.load(Ordering::Relaxed),
-            breaker,
-            place,
-            connections: self.transport.connections(),
+            attempts: health.attempts,
+            failures: health.failures,
+            breaker: health.breaker.state(now),
+            place: health.ejection.place(now),
+            connections,
         }
     }
 }
@@ -190,11 +195,8 @@ pub(super) struct Visit<T> {
 
 impl<T> Visit<T> {
     /// The attempt ended so; `None` is a timeout. Gives whether the endpoint should be taken out.
-    pub(super) fn end(mut self, fate: Option<Fate>, now: Instant) -> bool {
+    pub(super) fn end(&mut self, fate: Option<Fate>, now: Instant) -> bool {
         let verdict = fate.map_or(Verdict::Failed, Fate::verdict);
-        if verdict == Verdict::Failed {
-            self.endpoint.failures.fetch_add(1, Ordering::Relaxed);
-        }
         self.settle(verdict, now)
     }
 
@@ -202,9 +204,12 @@ impl<T> Visit<T> {
         let Some(pass) = self.pass.take() else {
             return false;
         };
-        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
-        let health = self.endpoint.health.lock();
+        let endpoint = &*self.endpoint;
+        let health = endpoint.health.lock();
         let mut health = health.unwrap_or_else(PoisonError::into_inner);
+        let left = endpoint.in_flight.load(Ordering::Relaxed) - 1;
+        endpoint.in_flight.store(left, Ordering::Relaxed);
+        health.failures += u64::from(verdict == Verdict::Failed);
         health.breaker.ended(pass, verdict, now);
         health.ejection.ended(verdict, now)
     }

@@ -91,6 +91,9 @@ impl<T: Transport> Endpoints<T> {
         mut random: impl FnMut() -> u64,
     ) -> Result<Visit<T>, Nobody> {
         let list = self.list.load();
+        if let ([only], None) = (&list[..], key) {
+            return only.enter(now).ok_or_else(|| nobody(&list, now));
+        }
         for _ in 0..MAX_CHOICES {
             let chosen = match key {
                 Some(key) => by_key(&list, key, tried, now),
@@ -159,9 +162,6 @@ fn less_busy<'l, T: Transport>(
     now: Instant,
     random: &mut impl FnMut() -> u64,
 ) -> Option<&'l Arc<Endpoint<T>>> {
-    if let [only] = list {
-        return Some(only).filter(|only| only.fit(now).is_ok());
-    }
     let random = random();
     let (a, b) = balance::two_of(list.len(), random);
     // Mostly both are fit, and no list of those who are needs to be made.
@@ -266,7 +266,7 @@ mod tests {
             at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             at
         };
-        let visit = endpoints.enter(None, &[], now, next)?;
+        let mut visit = endpoints.enter(None, &[], now, next)?;
         let endpoint = Arc::clone(&visit.endpoint);
         let well = well(endpoint.addr);
         if visit.end(Some(Fate::Answered { well }), now) {

@@ -43,6 +43,7 @@ pub use run::{End, Ran};
 pub use service::{Port, ServiceName, ServicePort, Services, Unasked};
 pub use trip::{Further, Trip};
 
+use crate::clock;
 use crate::telemetry::{UpstreamGauges, UpstreamStats, random_unit};
 use endpoints::Endpoints;
 use mcpd_client::Budget;
@@ -173,7 +174,7 @@ impl<T: Transport> Upstream<T> {
     }
 
     /// A place for an attempt, and somebody to ask as far as that is known at all.
-    async fn place(&self, order: &Order, waits: bool) -> Result<Slot, Refusal> {
+    async fn place(&self, order: &Order, waits: bool) -> Result<Slot<'_>, Refusal> {
         let no_room = Refusal::Overloaded {
             retry_after: Duration::ZERO,
         };
@@ -212,7 +213,7 @@ fn random_bits() -> u64 {
     half() << 32 | half()
 }
 
-/// The time by the clock of the runtime, which tests may stop.
+/// The time by the clock of the runtime, which tests may stop, unless a connection has looked just now.
 fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
+    clock::held().unwrap_or_else(|| tokio::time::Instant::now().into_std())
 }

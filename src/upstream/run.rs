@@ -159,14 +159,14 @@ impl<T: Transport> Upstream<T> {
         F: Fn(Try<T>) -> Fut,
         Fut: Future<Output = Tried<A>>,
     {
-        self.set_out(order).run(attempt).await
+        Arc::clone(self).set_out(order).run(attempt).await
     }
 
     /// All attempts; the first one has its place already, if there was one at once.
     pub(super) async fn rounds<A, F, Fut>(
         &self,
         order: &Order,
-        entered: Option<Entered<T>>,
+        entered: Option<Entered<'_, T>>,
         attempt: F,
     ) -> Ran<A>
     where
@@ -224,7 +224,7 @@ impl<T: Transport> Upstream<T> {
         &self,
         order: &Order,
         journey: &Journey,
-        entered: Option<Entered<T>>,
+        entered: Option<Entered<'_, T>>,
         attempt: &F,
     ) -> Round<A>
     where
@@ -258,7 +258,7 @@ impl<T: Transport> Upstream<T> {
         &self,
         order: &Order,
         journey: &Journey,
-        entered: Option<Entered<T>>,
+        entered: Option<Entered<'_, T>>,
         attempt: &F,
         waits: bool,
     ) -> Round<A>
@@ -307,7 +307,7 @@ impl<T: Transport> Upstream<T> {
         order: &Order,
         journey: &Journey,
         waits: bool,
-    ) -> Result<Entered<T>, Refusal> {
+    ) -> Result<Entered<'_, T>, Refusal> {
         let slot = self.place(order, waits).await?;
         let now = super::now();
         match self.choose(order, &journey.tried(), now) {

@@ -290,7 +290,7 @@ fn first(
     upstream: &Arc<Upstream<Wire>>,
     fate: Fate,
 ) -> (Trip<Wire>, Result<Ran<Fate>, Further<Fate>>) {
-    let mut trip = upstream.set_out(order());
+    let mut trip = Arc::clone(upstream).set_out(order());
     assert!(trip.endpoint().is_some());
     trip.sent();
     let ended = trip.ended(Tried { fate, answer: fate });
@@ -314,7 +314,7 @@ async fn a_first_attempt_by_the_caller_is_judged_like_any_other() {
         });
         assert!(ran.await.unknown);
     }
-    let trip = upstream.set_out(order());
+    let trip = Arc::clone(&upstream).set_out(order());
     assert!(trip.endpoint().is_none(), "the breaker is open");
     let ran = trip.run(|_| async { unreachable!("nobody may be asked") as Tried<()> });
     let end = ran.await.end;
@@ -325,7 +325,7 @@ async fn a_first_attempt_by_the_caller_is_judged_like_any_other() {
 async fn what_follows_a_first_attempt_goes_to_somebody_else() {
     let upstream = of(Settings::default(), 2);
     for _ in 0..20 {
-        let mut trip = upstream.set_out(order());
+        let mut trip = Arc::clone(&upstream).set_out(order());
         let asked = trip.endpoint().unwrap().addr;
         trip.sent();
         let refused = Fate::Refused { retry_after: None };
@@ -348,11 +348,11 @@ async fn a_trip_that_is_dropped_gives_its_place_back_and_one_that_may_be_hedged_
         ..Settings::default()
     };
     let upstream = of(one, 1);
-    let mut trip = upstream.set_out(order());
+    let mut trip = Arc::clone(&upstream).set_out(order());
     trip.sent();
-    assert!(upstream.set_out(order()).endpoint().is_none());
+    assert!(Arc::clone(&upstream).set_out(order()).endpoint().is_none());
     drop(trip);
-    assert!(upstream.set_out(order()).endpoint().is_some());
+    assert!(Arc::clone(&upstream).set_out(order()).endpoint().is_some());
     let hedged = Settings {
         hedge: Some(Duration::from_millis(5)),
         ..idempotent()

@@ -15,15 +15,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// A place, and somebody to ask.
-pub(super) struct Entered<T> {
+pub(super) struct Entered<'s, T> {
     pub(super) visit: Visit<T>,
     /// Given back after the verdict on the attempt.
-    pub(super) _slot: Slot,
+    pub(super) _slot: Slot<'s>,
     pub(super) began: Instant,
 }
 
-impl<T> Entered<T> {
-    pub(super) fn new(visit: Visit<T>, _slot: Slot, began: Instant) -> Entered<T> {
+impl<'s, T> Entered<'s, T> {
+    pub(super) fn new(visit: Visit<T>, _slot: Slot<'s>, began: Instant) -> Entered<'s, T> {
         Entered {
             visit,
             _slot,
@@ -37,7 +37,8 @@ pub struct Trip<T: Transport> {
     upstream: Arc<Upstream<T>>,
     order: Order,
     began: Instant,
-    entered: Option<Entered<T>>,
+    /// Whom it asks first, from when it set out. It has a slot of the upstream as long as this is there.
+    visit: Option<Visit<T>>,
     /// The first attempt may have gone out.
     sent: bool,
 }
@@ -50,7 +51,7 @@ pub struct Further<A> {
 
 impl<T: Transport> Upstream<T> {
     /// Begins a request.
-    pub fn set_out(self: &Arc<Self>, order: Order) -> Trip<T> {
+    pub fn set_out(self: Arc<Self>, order: Order) -> Trip<T> {
         self.start();
         let now = super::now();
         self.budget().request(now);
@@ -58,15 +59,16 @@ impl<T: Transport> Upstream<T> {
         let order = Order { deadline, ..order };
         // Where it must wait, or nobody can be asked, it is told so later.
         let slot = self.slots.try_enter();
-        let entered = slot.and_then(|slot| {
+        let visit = slot.and_then(|slot| {
             let visit = self.choose(&order, &[], now).ok()?;
-            Some(Entered::new(visit, slot, now))
+            slot.keep();
+            Some(visit)
         });
         Trip {
-            upstream: Arc::clone(self),
+            upstream: self,
             order,
             began: now,
-            entered,
+            visit,
             sent: false,
         }
     }
@@ -91,7 +93,7 @@ impl<T: Transport> Upstream<T> {
     /// being known.
     pub(super) fn ended(
         &self,
-        visit: Visit<T>,
+        mut visit: Visit<T>,
         fate: Option<Fate>,
         sent: bool,
         began: Instant,
@@ -109,18 +111,17 @@ impl<T: Transport> Upstream<T> {
         };
         self.stats.attempt(outcome);
         let now = super::now();
-        let took = now.saturating_duration_since(began);
         let lost = unknown || outcome == AttemptOutcome::NotSent;
         if fate != Some(Fate::GivenUp) {
-            self.slots.ended((!lost).then_some(took));
+            let took = || now.saturating_duration_since(began);
+            self.slots.ended(|| (!lost).then(took));
         }
         if outcome == AttemptOutcome::NotSent {
             // It may be somewhere else by now.
             self.look_again();
         }
-        let endpoint = Arc::clone(&visit.endpoint);
         if visit.end(fate, now) {
-            self.eject(&endpoint, now);
+            self.eject(&visit.endpoint, now);
         }
         unknown
     }
@@ -133,7 +134,9 @@ impl<T: Transport> Trip<T> {
         F: Fn(Try<T>) -> Fut,
         Fut: Future<Output = Tried<A>>,
     {
-        let entered = self.entered.take();
+        let entered = self.visit.take();
+        let entered =
+            entered.map(|visit| Entered::new(visit, self.upstream.slots.held(), self.began));
         self.upstream.rounds(&self.order, entered, attempt).await
     }
 
@@ -144,7 +147,7 @@ impl<T: Transport> Trip<T> {
         if settings.idempotent && settings.hedge.is_some() {
             return None;
         }
-        self.entered.as_ref().map(|entered| &entered.visit.endpoint)
+        self.visit.as_ref().map(|visit| &visit.endpoint)
     }
 
     /// When it set out.
@@ -167,21 +170,26 @@ impl<T: Transport> Trip<T> {
         self.sent = true;
     }
 
+    /// The attempt was answered, and well: nothing follows.
+    pub fn answered(&mut self) {
+        if let Some(visit) = self.visit.take() {
+            let _slot = self.upstream.slots.held();
+            let fate = Some(Fate::Answered { well: true });
+            self.upstream.ended(visit, fate, self.sent, self.began);
+        }
+    }
+
     /// The attempt ended so.
     ///
     /// # Errors
     /// Another one may follow: see [`Trip::further`].
     pub fn ended<A>(&mut self, tried: Tried<A>) -> Result<Ran<A>, Further<A>> {
         let (mut asked, mut unknown) = (None, false);
-        if let Some(Entered {
-            visit,
-            _slot,
-            began,
-        }) = self.entered.take()
-        {
+        if let Some(visit) = self.visit.take() {
+            let _slot = self.upstream.slots.held();
             asked = Some(visit.endpoint.addr);
             let fate = Some(tried.fate);
-            unknown = self.upstream.ended(visit, fate, self.sent, began);
+            unknown = self.upstream.ended(visit, fate, self.sent, self.began);
         }
         let first = match tried.fate {
             Fate::TimedOut => Round::TimedOut { sent: true },
@@ -212,7 +220,12 @@ impl<T: Transport> Trip<T> {
 
 impl<T: Transport> Drop for Trip<T> {
     fn drop(&mut self) {
-        if self.sent && self.entered.is_some() {
+        let Some(visit) = self.visit.take() else {
+            return;
+        };
+        let _slot = self.upstream.slots.held();
+        drop(visit);
+        if self.sent {
             self.upstream.stats.attempt(AttemptOutcome::Dropped);
         }
     }

@@ -42,11 +42,15 @@ impl Upkeep {
 }
 
 impl<T: Transport> Upstream<T> {
+    /// Whether it was [started](Upstream::start).
+    pub fn is_started(&self) -> bool {
+        self.upkeep.started.load(Ordering::Relaxed)
+    }
+
     /// Begins to look for endpoints, on the runtime this is called from; ends when the upstream is
     /// dropped. Does nothing the second time.
     pub fn start(self: &Arc<Self>) {
-        let started = &self.upkeep.started;
-        if !started.load(Ordering::Relaxed) && !started.swap(true, Ordering::AcqRel) {
+        if !self.is_started() && !self.upkeep.started.swap(true, Ordering::AcqRel) {
             let (weak, again) = (Arc::downgrade(self), Arc::clone(&self.upkeep.again));
             let discover = Arc::clone(&self.upkeep.discover);
             tokio::spawn(keep(weak, discover, again));

@@ -12,6 +12,8 @@ pub(super) struct Window {
     /// Nanoseconds: a window is no longer than these reach, centuries.
     part: u64,
     parts: [Part; PARTS as usize],
+    /// The last part that something was added to, and when it began and ends: mostly the next is added there, too.
+    last: (u64, Instant, Instant),
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,6 +49,7 @@ impl Window {
             // A window of no length would have its parts divide by zero.
             part: nanos(length / PARTS as u32).max(nanos(Duration::from_millis(1))),
             parts: [Part::default(); PARTS as usize],
+            last: (0, now, now),
         }
     }
 
@@ -57,7 +60,7 @@ impl Window {
     }
 
     pub(super) fn add(&mut self, failed: bool, now: Instant) {
-        let number = self.number(now);
+        let number = self.number_again(now);
         // Below PARTS.
         let part = &mut self.parts[(number % PARTS) as usize];
         if part.number != number {
@@ -68,6 +71,17 @@ impl Window {
         }
         part.all += 1;
         part.failed += u64::from(failed);
+    }
+
+    fn number_again(&mut self, now: Instant) -> u64 {
+        let (number, from, until) = self.last;
+        if from <= now && now < until {
+            return number;
+        }
+        let number = self.number(now);
+        let from = self.start + Duration::from_nanos(self.part.saturating_mul(number - PARTS));
+        self.last = (number, from, from + Duration::from_nanos(self.part));
+        number
     }
 
     pub(super) fn counts(&self, now: Instant) -> Counts {

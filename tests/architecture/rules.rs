@@ -40,7 +40,14 @@ const IO_AND_CLOCKS: &[&str] = &[
 ];
 
 /// The same for parts that handle addresses as plain values.
-const CLOCKS: &[&str] = &["tokio", "SystemTime::now", "Instant::now", ".elapsed()"];
+const CLOCKS: &[&str] = &[
+    "tokio",
+    "SystemTime::now",
+    "Instant::now",
+    ".elapsed()",
+    "clock::now",
+    "clock::held",
+];
 
 const DAEMON_AND_CRATES: &[&str] = &["src", "crates/mcpd-proto/src", "crates/mcpd-client/src"];
 
@@ -87,7 +94,12 @@ pub(crate) const RULES: &[Rule] = &[
         within: &["src/conn"],
         except: &[],
         // `message` is what the trait speaks in.
-        check: Check::OwnCrateOnly(&["crate::conn", "crate::message", "crate::telemetry"]),
+        check: Check::OwnCrateOnly(&[
+            "crate::conn",
+            "crate::message",
+            "crate::telemetry",
+            "crate::clock",
+        ]),
     },
     Rule {
         why: "what the client decides is pure: hand it `now`, do the IO in the pool's keeper",
@@ -122,7 +134,7 @@ pub(crate) const RULES: &[Rule] = &[
         why: "an upstream runs attempts and knows nothing of what they do: that is its handlers'",
         within: &["src/upstream"],
         except: &[],
-        check: Check::OwnCrateOnly(&["crate::upstream", "crate::telemetry"]),
+        check: Check::OwnCrateOnly(&["crate::upstream", "crate::telemetry", "crate::clock"]),
     },
     Rule {
         why: "`kube` carries documents and knows who is there; what a document says is not its business",

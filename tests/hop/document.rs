@@ -126,3 +126,37 @@ fn what_is_wrong_with_a_document_is_told_by_line_and_key() {
         assert!(line.contains(problem), "{problem}: {line}");
     }
 }
+
+/// Also where no frame comes after it that would have it counted.
+#[test]
+fn what_was_given_up_is_in_flight_no_more() {
+    let next = Start::new().spawn();
+    let dir = scratch();
+    let list = format!("{{name: next, type: mcp, endpoints: ['{}']}}", next.data);
+    let path = file(&dir, "handlers.yaml", &handlers(&list));
+    let routes = file(&dir, "routes.yaml", &routes("{topic: '#', handler: next}"));
+    let start = Start::new().set("HANDLERS_FILE", path.to_str().unwrap());
+    let front = start.routes(&routes).spawn();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let connecting = Connection::connect(front.data.to_string(), ConnectOptions::new());
+        let client = connecting.await.unwrap();
+        client.request("echo").send().await.unwrap();
+        next.signal("STOP");
+        let ask = || {
+            let patience = std::time::Duration::from_secs(2);
+            tokio::spawn(client.request("echo").timeout(patience).send())
+        };
+        let asked: Vec<_> = (0..100).map(|_| ask()).collect();
+        tokio::task::block_in_place(|| {
+            front.await_metric("mcpd_requests_in_flight", |n| n == 100.0);
+        });
+        for late in asked {
+            assert!(late.await.unwrap().is_err());
+        }
+        tokio::task::block_in_place(|| {
+            front.await_metric("mcpd_requests_in_flight", |n| n == 0.0);
+        });
+        next.signal("CONT");
+    });
+}

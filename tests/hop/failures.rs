@@ -133,7 +133,8 @@ fn a_cancelled_request_is_answered_when_the_far_work_has_stopped() {
     let until = now + crate::PATIENCE;
     let answer = front.run(async {
         let sending =
-            poll_fn(|cx| Poll::Ready(front.client.try_send(&request, now, until, cx))).await;
+            poll_fn(|cx| Poll::Ready(front.client.clone().try_send(&request, now, until, cx)))
+                .await;
         let mut sending = sending.expect("there is room").unwrap();
         let begins = tokio::task::spawn_blocking(move || {
             begun.recv_timeout(crate::PATIENCE).unwrap();

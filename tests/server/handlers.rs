@@ -58,7 +58,7 @@ fn here(
     Outcome::Here(Box::pin(Guest {
         work,
         stays,
-        places: None,
+        places: Places::default(),
     }))
 }
 
@@ -66,7 +66,7 @@ struct Guest {
     work: Work,
     /// It goes on when it is cancelled.
     stays: bool,
-    places: Option<Places>,
+    places: Places,
 }
 
 impl Future for Guest {
@@ -82,8 +82,8 @@ impl Hosted for Guest {
         self.stays
     }
 
-    fn keep(mut self: Pin<&mut Self>, places: Places) {
-        self.places = Some(places);
+    fn places(self: Pin<&mut Self>) -> &mut Places {
+        &mut self.get_mut().places
     }
 }
 

@@ -11,29 +11,33 @@ use std::borrow::Cow;
 /// What came of an attempt that got a connection.
 pub(super) fn tried(result: Result<mcpd_client::Answer, Error>) -> Tried<Answer<'static>> {
     match result {
-        Ok(answer) => {
-            let meta = kept(answer.meta());
-            let body = answer.into_body();
-            let fate = Fate::Answered { well: true };
-            let answer = match meta.is_empty() {
-                // Mostly there is nothing else, and it needs no box.
-                true => Answer::Response {
-                    body: Body::Shared(body),
-                    content_type: None,
-                },
-                false => Reply {
-                    code: None,
-                    body,
-                    meta,
-                }
-                .into(),
-            };
-            Tried { fate, answer }
-        }
+        Ok(answer) => Tried {
+            fate: Fate::Answered { well: true },
+            answer: response(answer),
+        },
         Err(error) => Tried {
             fate: fate(&error),
             answer: refusal(&error),
         },
+    }
+}
+
+/// What the next server answered.
+pub(super) fn response(answer: mcpd_client::Answer) -> Answer<'static> {
+    let meta = kept(answer.meta());
+    let body = answer.into_body();
+    match meta.is_empty() {
+        // Mostly there is nothing else, and it needs no box.
+        true => Answer::Response {
+            body: Body::Shared(body),
+            content_type: None,
+        },
+        false => Reply {
+            code: None,
+            body,
+            meta,
+        }
+        .into(),
     }
 }
 

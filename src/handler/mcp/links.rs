@@ -80,11 +80,11 @@ impl Links {
         }
     }
 
-    /// The connection whose turn it is, if that takes requests.
+    /// The connection whose turn it is, if there is one. It may not take requests any more.
     pub(super) fn ready(&self) -> Option<Connection> {
         let slot = self.slots.get(home::with(|home| self.first(home)))?;
         match &*slot.link.borrow() {
-            Link::Open(connection) if connection.is_open() => Some(connection.clone()),
+            Link::Open(connection) => Some(connection.clone()),
             _ => None,
         }
     }

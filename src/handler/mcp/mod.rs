@@ -100,16 +100,18 @@ impl Handler for Mcp {
             hash_by,
             ..
         } = &self.settings;
-        let onward = match request::onward(call, topic.as_ref(), *hops) {
-            Ok(onward) => onward,
-            Err(refusal) => return Outcome::Now(refusal),
-        };
+        let mut passage = Passage::spare();
+        let onward = passage.onward();
+        if let Err(refusal) = request::onward(call, topic.as_ref(), *hops, onward) {
+            return Outcome::Now(refusal);
+        }
         let order = Order {
             key: hash_by.as_ref().and_then(|by| by.key(call)),
             deadline: call.deadline(),
         };
         let (upstream, span) = (Arc::clone(&self.upstream), call.span.cloned());
-        Outcome::Here(Box::pin(Passage::new(onward, span, upstream, order)))
+        passage.take_up(span, upstream, order);
+        Outcome::Here(passage)
     }
 
     fn forwards(&self) -> bool {

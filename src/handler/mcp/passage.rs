@@ -10,11 +10,15 @@ use crate::handler::reach;
 use crate::message::{Answer, Hosted, Work};
 use crate::scheduler::Places;
 use crate::telemetry::{Attempt, CallSpan};
-use crate::upstream::{Fate, Order, Tried, Trip, Try, Upstream};
+use crate::upstream::{Fate, Further, Order, Tried, Trip, Try, Upstream};
+use bytes::Bytes;
 use mcpd_client::{Request, Sending, Trace};
+use mcpd_proto::MetaBuf;
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::runtime::Handle;
 
 /// A request that is handed on: a future of its answer.
 pub(super) struct Passage {
@@ -24,12 +28,23 @@ pub(super) struct Passage {
     /// The client has given it up.
     cancelled: bool,
     /// Dropped last, when nothing of it goes on.
-    places: Option<Places>,
+    places: Places,
+}
+
+/// Passages whose memory a thread keeps for its next requests. They are of a size that allocators do not hand
+/// out as readily as small pieces.
+const MAX_SPARE: usize = 256;
+
+/// Bytes of metadata above which its memory is given back rather than kept.
+const MAX_SPARE_META: usize = 1024;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Pin<Box<Passage>>>> = const { RefCell::new(Vec::new()) };
 }
 
 enum Stage {
     /// Nothing of it has happened: it was not polled yet.
-    Waits(Arc<Upstream<Links>>, Order),
+    Waits(Option<(Arc<Upstream<Links>>, Order)>),
     /// It has gone out.
     Sent(Trip<Links>, Sending, Attempt),
     /// The upstream goes on with it.
@@ -38,26 +53,47 @@ enum Stage {
 }
 
 impl Passage {
-    pub(super) fn new(
-        onward: Request,
+    /// One whose request is still to be made.
+    pub(super) fn spare() -> Pin<Box<Passage>> {
+        let spare = SPARE.with_borrow_mut(Vec::pop);
+        spare.unwrap_or_else(|| {
+            Box::pin(Passage {
+                onward: Request::new(""),
+                span: None,
+                stage: Stage::Over,
+                cancelled: false,
+                places: Places::default(),
+            })
+        })
+    }
+
+    /// What the next server is to be asked.
+    pub(super) fn onward(&mut self) -> &mut Request {
+        &mut self.onward
+    }
+
+    /// It may set out.
+    pub(super) fn take_up(
+        &mut self,
         span: Option<Arc<CallSpan>>,
         upstream: Arc<Upstream<Links>>,
         order: Order,
-    ) -> Passage {
-        let stage = Stage::Waits(upstream, order);
-        Passage {
-            onward,
-            span,
-            stage,
-            cancelled: false,
-            places: None,
-        }
+    ) {
+        self.span = span;
+        self.stage = Stage::Waits(Some((upstream, order)));
     }
 
     /// Sends it if that can be done at once.
-    fn set_out(&mut self, mut trip: Trip<Links>, cx: &mut Context<'_>) -> Poll<Answer<'static>> {
+    fn set_out(
+        &mut self,
+        mut trip: Trip<Links>,
+        cx: &mut Context<'_>,
+        time: &Handle,
+    ) -> Poll<Answer<'static>> {
+        // A connection tells by itself that it takes no requests; where that would cost a span, it is asked before.
         if let Some(endpoint) = trip.endpoint()
             && let Some(connection) = endpoint.transport.ready()
+            && (self.span.is_none() || connection.is_open())
         {
             let attempt = Attempt::begin(self.span.as_ref(), "mcp", endpoint.addr);
             let (now, until) = (trip.began(), trip.until());
@@ -73,11 +109,20 @@ impl Passage {
                 }
                 Some(Err(error)) => {
                     let tried = answer::tried(Err(error));
+                    let _on = time.enter();
                     return self.landed(trip, attempt, tried, cx);
                 }
                 None => {}
             }
         }
+        let _on = time.enter();
+        self.give_over(trip, cx)
+    }
+
+    /// The upstream sends it, once that can be done.
+    #[cold]
+    #[inline(never)]
+    fn give_over(&mut self, trip: Trip<Links>, cx: &mut Context<'_>) -> Poll<Answer<'static>> {
         let (onward, span) = (self.onward.clone(), self.span.clone());
         let other = async move {
             let attempt = |given| attempt(&onward, span.as_ref(), given);
@@ -98,10 +143,21 @@ impl Passage {
             tried.fate = unwanted(tried.fate);
         }
         judge(&mut attempt, &tried);
-        let further = match trip.ended(tried) {
-            Ok(ran) => return Poll::Ready(reach::answer(ran)),
-            Err(further) => further,
-        };
+        match trip.ended(tried) {
+            Ok(ran) => Poll::Ready(reach::answer(ran)),
+            Err(further) => self.try_again(trip, further, cx),
+        }
+    }
+
+    /// The upstream knows whether another attempt follows.
+    #[cold]
+    #[inline(never)]
+    fn try_again(
+        &mut self,
+        trip: Trip<Links>,
+        further: Further<Answer<'static>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Answer<'static>> {
         let (onward, span) = (self.onward.clone(), self.span.clone());
         let other = async move {
             let attempt = |given| self::attempt(&onward, span.as_ref(), given);
@@ -125,17 +181,20 @@ impl Future for Passage {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<'static>> {
         let this = &mut *self;
         let tried = match &mut this.stage {
-            Stage::Waits(upstream, order) => {
-                let trip = upstream.set_out(*order);
-                this.stage = Stage::Over;
-                return this.set_out(trip, cx);
-            }
             Stage::Sent(trip, sending, _) => match Pin::new(sending).poll(cx) {
-                Poll::Ready(result) => answer::tried(result),
+                // As nearly all end: it needs no verdict on what may follow.
+                Poll::Ready(Ok(answer)) => {
+                    trip.answered();
+                    this.stage = Stage::Over;
+                    return Poll::Ready(answer::response(answer));
+                }
+                Poll::Ready(failed) => answer::tried(failed),
                 // Whoever else waits for that moment may have come first.
                 Poll::Pending if trip.is_late() => answer::late(),
                 Poll::Pending => return Poll::Pending,
             },
+            // By whoever cannot host it.
+            Stage::Waits(..) => return self.begin(cx, &Handle::current()),
             Stage::Other(work) => return work.as_mut().poll(cx),
             Stage::Over => return Poll::Pending,
         };
@@ -147,6 +206,24 @@ impl Future for Passage {
 }
 
 impl Hosted for Passage {
+    fn begin(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        time: &Handle,
+    ) -> Poll<Answer<'static>> {
+        let Stage::Waits(waits) = &mut self.stage else {
+            return self.poll(cx);
+        };
+        let Some((upstream, order)) = waits.take() else {
+            return Poll::Pending;
+        };
+        if !upstream.is_started() {
+            let _on = time.enter();
+            upstream.start();
+        }
+        self.set_out(upstream.set_out(order), cx, time)
+    }
+
     /// The next server says when the work on it has stopped. Where it is not there yet nothing has to stop.
     fn cancel(mut self: Pin<&mut Self>) -> bool {
         let Stage::Sent(_, sending, _) = &mut self.stage else {
@@ -158,8 +235,23 @@ impl Hosted for Passage {
         true
     }
 
-    fn keep(mut self: Pin<&mut Self>, places: Places) {
-        self.places = Some(places);
+    fn places(self: Pin<&mut Self>) -> &mut Places {
+        &mut self.get_mut().places
+    }
+
+    fn recycle(mut self: Pin<Box<Self>>) {
+        self.stage = Stage::Over;
+        (self.span, self.cancelled) = (None, false);
+        self.onward.set_body(Bytes::new());
+        if self.onward.meta_mut().capacity() > MAX_SPARE_META {
+            *self.onward.meta_mut() = MetaBuf::new();
+        }
+        self.places = Places::default();
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < MAX_SPARE {
+                spare.push(self);
+            }
+        });
     }
 }
 

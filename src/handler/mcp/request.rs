@@ -7,8 +7,7 @@ use mcpd_client::Request;
 use mcpd_proto::topic::Topic;
 use mcpd_proto::{ErrorCode, MetaBuf, MetaError};
 
-/// Makes of a call what the next server is asked, for as many attempts as it takes. A connection sets
-/// TIMEOUT_MS when it makes the frame, so that time that passes before counts.
+/// Makes of a call what the next server is asked, for as many attempts as it takes. A connection sets TIMEOUT_MS when it makes the frame, so that time that passes before counts.
 ///
 /// # Errors
 /// The refusal of a call that cannot be passed on.
@@ -16,21 +15,28 @@ pub(super) fn onward(
     call: &Call<'_>,
     template: Option<&Template>,
     hops: u8,
-) -> Result<Request, Answer<'static>> {
+    onward: &mut Request,
+) -> Result<(), Answer<'static>> {
     // Routes refuse it in the protocol's order already; those with several handlers may not.
     if call.meta.hops() == Some(0) {
         let text = "it was forwarded as often as it may be; look for a loop of servers";
         return Err(Answer::error(ErrorCode::HOP_LIMIT, text));
     }
-    let request = match template {
-        None => Request::new(call.topic.as_str()),
-        Some(template) => Request::new(rewritten(call.topic, template)?),
-    };
-    let meta = meta(call, hops).map_err(|error| invalid(error.to_string()))?;
-    Ok(request.body(call.body).priority(call.priority).meta(meta))
+    match template {
+        None => onward.renew(call.topic),
+        Some(template) => rewrite(call.topic, template, onward)?,
+    }
+    onward.set_body(call.body);
+    onward.set_priority(call.priority);
+    meta(call, hops, onward.meta_mut()).map_err(|error| invalid(error.to_string()))
 }
 
-fn rewritten(topic: Topic<'_>, template: &Template) -> Result<String, Answer<'static>> {
+/// Renews the request with the topic that the template makes of this one.
+fn rewrite(
+    topic: Topic<'_>,
+    template: &Template,
+    onward: &mut Request,
+) -> Result<(), Answer<'static>> {
     let plain = |level: &str, name: &mut String| name.push_str(level);
     let name = template.expand(topic, '/', plain);
     let name = name.map_err(|missing| invalid(missing.to_string()))?;
@@ -38,7 +44,10 @@ fn rewritten(topic: Topic<'_>, template: &Template) -> Result<String, Answer<'st
         Ok(topic) if topic.is_reserved() => Err(invalid(format!(
             "it would become the reserved topic {name:?}"
         ))),
-        Ok(_) => Ok(name),
+        Ok(topic) => {
+            onward.renew(topic);
+            Ok(())
+        }
         Err(problem) => Err(invalid(format!(
             "it would become the topic {name:?}: {problem}"
         ))),
@@ -46,14 +55,15 @@ fn rewritten(topic: Topic<'_>, template: &Template) -> Result<String, Answer<'st
 }
 
 /// The metadata that goes along, in the order in which it is written.
-fn meta(call: &Call<'_>, hops: u8) -> Result<MetaBuf, MetaError> {
-    let mut meta = MetaBuf::new();
+fn meta(call: &Call<'_>, hops: u8, meta: &mut MetaBuf) -> Result<(), MetaError> {
     if let Some(trace) = onward::trace(call) {
         meta.set_trace(trace);
     }
     if let Some(state) = call.meta.tracestate() {
         meta.set_tracestate(state)?;
     }
+    // The place for it: connections write there what is left.
+    meta.set_timeout_ms(0);
     if let Some(key) = onward::message_key(call) {
         meta.set_message_id(key);
     }
@@ -68,7 +78,7 @@ fn meta(call: &Call<'_>, hops: u8) -> Result<MetaBuf, MetaError> {
         let waited = u32::try_from(call.received.elapsed().as_millis()).unwrap_or(u32::MAX);
         meta.set_age_ms(age.saturating_add(waited));
     }
-    Ok(meta)
+    Ok(())
 }
 
 fn invalid(text: String) -> Answer<'static> {

@@ -127,8 +127,8 @@ impl<F: Hosted + Unpin> Hosted for Traced<F> {
         Pin::new(&mut self.get_mut().work).cancel()
     }
 
-    fn keep(self: Pin<&mut Self>, places: Places) {
-        Pin::new(&mut self.get_mut().work).keep(places);
+    fn places(self: Pin<&mut Self>) -> &mut Places {
+        Pin::new(&mut self.get_mut().work).places()
     }
 }
 

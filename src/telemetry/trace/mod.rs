@@ -149,7 +149,7 @@ impl Tracer {
     ) {
         if self.rules.late.take(ended) {
             let mut record =
-                Record::bare(Kind::Request, None, stats, received, ended).end(code, ended);
+                Record::bare(Kind::Request, None, stats, received, ended).end(code, ended, None);
             record.span = Some(Arc::new(late_span(&record)));
             self.push(record);
         }

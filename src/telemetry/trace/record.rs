@@ -141,13 +141,15 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// A request; `answer` is the TRACE that its answer has.
+    /// A request; `answer` is the TRACE that its answer has. Who asked is told when it has [ended](Record::end):
+    /// it is the same for all requests of a connection.
+    #[inline(always)]
     pub(crate) fn new(call: &Call<'_>, answer: Option<Trace>, stats: &Arc<RouteStats>) -> Record {
         let parent = call.meta.trace().map(|trace| trace.span_id);
         Record {
             received: call.received,
             stats: Arc::clone(stats),
-            peer: Some(Arc::clone(call.peer)),
+            peer: None,
             kind: Kind::Request,
             topic: call.topic.as_str().into(),
             body: call.body.len(),
@@ -186,19 +188,23 @@ impl Record {
 
     /// A request that was refused before its topic was read.
     pub(crate) fn refused(
-        peer: &Arc<Peer>,
         stats: &Arc<RouteStats>,
         received: Instant,
         span: Option<Arc<CallSpan>>,
     ) -> Record {
-        let mut record = Record::bare(Kind::Request, Some(peer), stats, received, received);
+        let mut record = Record::bare(Kind::Request, None, stats, received, received);
         record.span = span;
         record
     }
 
     /// The same, ended, to be handed on: of most requests nothing is told, and they need no box.
-    pub(crate) fn end(mut self, code: Option<ErrorCode>, at: Instant) -> Box<Record> {
-        (self.code, self.ended) = (code, at);
+    pub(crate) fn end(
+        mut self,
+        code: Option<ErrorCode>,
+        at: Instant,
+        peer: Option<&Arc<Peer>>,
+    ) -> Box<Record> {
+        (self.code, self.ended, self.peer) = (code, at, peer.cloned());
         Box::new(self)
     }
 
