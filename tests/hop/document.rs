@@ -19,6 +19,14 @@ pub(crate) fn routes(list: &str) -> String {
     format!("{{apiVersion: mcpd/v1, kind: RouteTable, routes: [{list}]}}")
 }
 
+/// A process that goes by these documents, which lie in `dir`.
+fn front(dir: &tempfile::TempDir, handlers: &str, table: &str) -> Server {
+    let handlers = file(dir, "handlers.yaml", handlers);
+    let table = file(dir, "routes.yaml", &routes(table));
+    let start = Start::new().set("HANDLERS_FILE", handlers.to_str().unwrap());
+    start.routes(&table).spawn()
+}
+
 #[test]
 fn a_process_that_is_told_by_a_document_hands_on_and_counts() {
     let next = Server::start();
@@ -27,14 +35,7 @@ fn a_process_that_is_told_by_a_document_hands_on_and_counts() {
         "{{name: next, type: mcp, endpoints: ['{}'], topic: '{{2..}}'}}",
         next.data
     );
-    let handlers = file(&dir, "handlers.yaml", &handlers(&list));
-    let routes = file(
-        &dir,
-        "routes.yaml",
-        &routes("{topic: 'on/#', handler: next}"),
-    );
-    let start = Start::new().set("HANDLERS_FILE", handlers.to_str().unwrap());
-    let front = start.routes(&routes).spawn();
+    let front = front(&dir, &handlers(&list), "{topic: 'on/#', handler: next}");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let address = front.data.to_string();
@@ -79,10 +80,7 @@ fn a_document_that_is_replaced_takes_nothing_from_what_is_under_way() {
             "{{name: next, type: mcp, endpoints: ['{addr}']{more}}}"
         ))
     };
-    let path = file(&dir, "handlers.yaml", &list(""));
-    let routes = file(&dir, "routes.yaml", &routes("{topic: '#', handler: next}"));
-    let start = Start::new().set("HANDLERS_FILE", path.to_str().unwrap());
-    let front = start.routes(&routes).spawn();
+    let front = front(&dir, &list(""), "{topic: '#', handler: next}");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let connecting = Connection::connect(front.data.to_string(), ConnectOptions::new());
@@ -133,10 +131,7 @@ fn what_was_given_up_is_in_flight_no_more() {
     let next = Start::new().spawn();
     let dir = scratch();
     let list = format!("{{name: next, type: mcp, endpoints: ['{}']}}", next.data);
-    let path = file(&dir, "handlers.yaml", &handlers(&list));
-    let routes = file(&dir, "routes.yaml", &routes("{topic: '#', handler: next}"));
-    let start = Start::new().set("HANDLERS_FILE", path.to_str().unwrap());
-    let front = start.routes(&routes).spawn();
+    let front = front(&dir, &handlers(&list), "{topic: '#', handler: next}");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let connecting = Connection::connect(front.data.to_string(), ConnectOptions::new());
